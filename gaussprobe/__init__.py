@@ -1,0 +1,54 @@
+"""gaussprobe: how Gaussian a network's activations are, layer by layer.
+
+Public names are imported when first used (PEP 562): `import gaussprobe` imports no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gaussprobe import stats
+    from gaussprobe.scan import scan
+    from gaussprobe.store import load
+    from gaussprobe.types import GofResult, LayerScore, Run, Samples, Site
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GofResult",
+    "LayerScore",
+    "Run",
+    "Samples",
+    "Site",
+    "__version__",
+    "load",
+    "scan",
+    "stats",
+]
+
+_HOMES = {
+    "GofResult": "gaussprobe.types",
+    "LayerScore": "gaussprobe.types",
+    "Run": "gaussprobe.types",
+    "Samples": "gaussprobe.types",
+    "Site": "gaussprobe.types",
+    "load": "gaussprobe.store",
+    "scan": "gaussprobe.scan",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "stats":
+        value: Any = importlib.import_module("gaussprobe.stats")
+    elif name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'gaussprobe' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,321 @@
+"""What crosses the borders between the rooms of the house: frozen, keyword-only records.
+
+Nothing here imports torch: reports read a finished `Run` on machines that have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+    import torch
+
+Kind: TypeAlias = Literal["affine", "preactivation", "norm", "activation"]
+View: TypeAlias = Literal["unit", "layer", "example", "init"]
+Mode: TypeAlias = Literal["eval", "train"]
+Verdict: TypeAlias = Literal["gaussian", "near-gaussian", "non-gaussian", "undetermined"]
+Departure: TypeAlias = Literal[
+    "none",
+    "right-skewed",
+    "left-skewed",
+    "heavy-tailed",
+    "light-tailed",
+    "multimodal",
+    "atoms",
+    "discrete",
+    "constant",
+    "non-finite",
+]
+
+KINDS: tuple[Kind, ...] = ("affine", "preactivation", "norm", "activation")
+VERDICTS: tuple[Verdict, ...] = ("gaussian", "near-gaussian", "non-gaussian", "undetermined")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """A place in a model where a tensor is seen.
+
+    Args:
+        path: dotted path of the owning module, `""` for the model itself.
+        function: name of the functional call inside that module, None for the module's own output.
+        is_input: True for the tensor a nonlinearity receives where no other site produced it.
+        call: which call of the forward pass this is, counted from 1.
+        kinds: what the tensor is, in the order of `KINDS`.
+    """
+
+    path: str
+    function: str | None = None
+    is_input: bool = False
+    call: int = 1
+    kinds: tuple[Kind, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """`path`, `path:function`, `path:input`, with `#k` from the second call on."""
+        name = self.path if self.function is None else f"{self.path}:{self.function}"
+        if self.is_input:
+            name += ":input"
+        return name if self.call == 1 else f"{name}#{self.call}"
+
+
+def is_headline(kinds: tuple[Kind, ...]) -> bool:
+    """Whether a site counts in headline, ranking and `--fail-on`: the output of a nonlinearity does not."""
+    return "activation" not in kinds and bool(kinds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How the rows of `Samples` were drawn from the tensors that passed.
+
+    Args:
+        n_examples: examples that passed (independent of each other as far as can be known).
+        positions_available: positions (pixels, tokens) of each example that could be drawn.
+        positions_per_example: how many of them were kept for each example.
+        num_features: units of the site before `--max-units` took a random subset.
+        units: indices of the units kept, None when all were.
+        caveats: sentences a reader must know, such as rows that may be dependent.
+    """
+
+    n_examples: int
+    positions_available: int
+    positions_per_example: int
+    num_features: int
+    units: tuple[int, ...] | None = None
+    caveats: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NonFinite:
+    """Counts of non-finite values among all values that passed a site, not only those sampled."""
+
+    nan: int = 0
+    inf: int = 0
+    total: int = 0
+    units: int = 0
+
+    @property
+    def any(self) -> bool:
+        return self.nan + self.inf > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """The sample taken at one site in one step.
+
+    Args:
+        site: where.
+        step: training step, 0 for a scan.
+        values: `(n_samples, num_features)`, on the CPU, float32 or float64.
+        examples: `(n_samples,)` index of the example each row came from.
+        n_seen: samples per unit that passed the site.
+        sampling: how the rows were chosen.
+        nonfinite: non-finite values seen.
+        independent: whether rows are independent under the sampling design, so that p-values mean anything.
+    """
+
+    site: Site
+    step: int
+    values: torch.Tensor
+    examples: npt.NDArray[np.int64]
+    n_seen: int
+    sampling: Sampling
+    nonfinite: NonFinite = NonFinite()
+    independent: bool = True
+
+    @property
+    def n_samples(self) -> int:
+        """Rows that are tested: samples per unit."""
+        return int(self.values.shape[0])
+
+
+@dataclass(frozen=True, kw_only=True)
+class GofResult:
+    """Result of a goodness-of-fit test; fields have the batch's shape.
+
+    Args:
+        statistic: the test's statistic, tensor or array as the input was.
+        pvalue: its p-value under the null hypothesis named by the test.
+        n_samples: samples per unit.
+    """
+
+    statistic: Any
+    pvalue: Any
+    n_samples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """An effect size over the units of a site: the median with its interval, and the worst unit."""
+
+    median: float
+    low: float
+    high: float
+    worst: float
+    worst_unit: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GofSummary:
+    """A test over the units of a site.
+
+    Args:
+        statistic: median over units.
+        pvalue: Simes p-value over units; None when the rows have no iid p-value.
+        rejected_fraction: share of units rejected at .05 after Benjamini-Hochberg; None likewise.
+    """
+
+    statistic: float
+    pvalue: float | None
+    rejected_fraction: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerScore:
+    """Everything measured at one site in one step; attributes are named as the keys of `scan --json`."""
+
+    site: str
+    kind: tuple[Kind, ...]
+    step: int
+    n_seen: int
+    n_tested: int
+    num_features: int
+    delta: Summary
+    negentropy: Summary
+    qq_r2: float
+    ks_distance: float
+    wasserstein: float
+    skewness: float
+    excess_kurtosis: float
+    tests: Mapping[str, GofSummary]
+    verdict: Verdict
+    departure: Departure
+    notes: tuple[str, ...] = ()
+
+    @property
+    def headline(self) -> bool:
+        """Whether this site counts in headline, ranking and `--fail-on`."""
+        return is_headline(self.kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitPicture:
+    """What a report draws of one unit: a histogram and a Q-Q plot, as aggregates only.
+
+    Args:
+        unit: index of the unit in its layer.
+        role: why it is drawn: `"median"` or `"worst"` by delta.
+        mean, sd: of the unit's sample, in the activation's own scale; sd with ddof=1.
+        delta: null-corrected 1 - R^2 of its Q-Q plot.
+        edges: `len(counts) + 1` bin edges, in the activation's own scale.
+        counts: samples per bin.
+        below, above: samples outside the drawn range.
+        qq_normal, qq_sample: normal scores and the standardised sample quantiles at them.
+    """
+
+    unit: int
+    role: Literal["median", "worst"]
+    mean: float
+    sd: float
+    delta: float
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    below: int
+    above: int
+    qq_normal: tuple[float, ...]
+    qq_sample: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SitePicture:
+    """The pictures of one site; no units when nothing there can be drawn."""
+
+    site: str
+    step: int
+    units: tuple[UnitPicture, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NotCaptured:
+    """A site that was expected and not measured, and why."""
+
+    site: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """Where a run came from: enough to do it again.
+
+    Args:
+        gaussprobe: version of gaussprobe.
+        model: the model as the user named it (a file, `pkg.mod:fn`, or a class name).
+        view: what counted as one sample.
+        mode: whether the model ran in evaluation or training mode.
+        seed: seed of the sampling.
+        max_samples: rows kept per site.
+        data: how inputs were had; `"synthetic": True` when made up.
+        command: the command line, empty when run from Python.
+        created: UTC time, ISO 8601.
+        seconds: wall time of the scan.
+        versions: of Python and the packages numbers depend on.
+        device: where the model ran.
+    """
+
+    gaussprobe: str
+    model: str
+    view: View
+    mode: Mode
+    seed: int
+    max_samples: int
+    data: Mapping[str, Any]
+    command: str = ""
+    created: str = ""
+    seconds: float = 0.0
+    versions: Mapping[str, str] = field(default_factory=dict)
+    device: str = "cpu"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished run: the one object that capture hands to stores and reports.
+
+    `scores` are in step, then execution order; only displays sort.
+    """
+
+    metadata: Metadata
+    scores: tuple[LayerScore, ...]
+    pictures: tuple[SitePicture, ...] = ()
+    not_captured: tuple[NotCaptured, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def save(self, path: str | Path) -> None:
+        """Write the run to one SQLite file, replacing it whole or not at all.
+
+        Raises:
+            StoreError: if `path` cannot be written or holds something other than a run.
+        """
+        from gaussprobe import store
+
+        store.save(self, path)
+
+    def report(self, path: str | Path) -> None:
+        """Write a self-contained HTML report, replacing it whole or not at all.
+
+        Raises:
+            StoreError: if `path` cannot be written.
+        """
+        from gaussprobe.reports import html
+
+        html.write(self, path)
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per step and site; nested keys joined by `_`, tests as `tests_<name>_<field>`."""
+        from gaussprobe.reports import frame
+
+        return frame.to_frame(self)
