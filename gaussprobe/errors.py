@@ -4,7 +4,9 @@ from __future__ import annotations
 
 
 class GaussprobeError(Exception):
-    """A failure of work (a file, a model, a store). The message is one or two lines: what, where, what to do."""
+    """A failure of work (a file, a model, a store). The message, one or two lines, says
+    what, where and what to do.
+    """
 
 
 class ModelFileError(GaussprobeError):

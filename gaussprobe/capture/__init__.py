@@ -1,0 +1,6 @@
+"""From a model and its batches to `Samples` per site."""
+
+from gaussprobe.capture.accumulate import Plan
+from gaussprobe.capture.recorder import Capture
+
+__all__ = ["Capture", "Plan"]

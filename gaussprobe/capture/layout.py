@@ -1,0 +1,137 @@
+"""Which dimension of a tensor holds units, which examples, and which are positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+_CONV_DIMS = {
+    nn.Conv1d: 1,
+    nn.Conv2d: 2,
+    nn.Conv3d: 3,
+    nn.ConvTranspose1d: 1,
+    nn.ConvTranspose2d: 2,
+    nn.ConvTranspose3d: 3,
+    nn.InstanceNorm1d: 1,
+    nn.InstanceNorm2d: 2,
+    nn.InstanceNorm3d: 3,
+}
+_CHANNEL_SECOND = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LocalResponseNorm)
+
+
+@dataclass
+class LayoutMemory:
+    """The unit dimension of each tensor shape met in the current forward pass.
+
+    A sum of branches or an activation does not say where its units are; a tensor of the same shape made by
+    a convolution or a linear layer in the same pass does.
+    """
+
+    by_shape: dict[tuple[int, ...], int] = field(default_factory=dict)
+
+    def learn(self, shape: Sequence[int], dim: int) -> int:
+        """Remember the unit dimension of a shape; returns it."""
+        self.by_shape[tuple(shape)] = dim
+        return dim
+
+    def recall(self, shape: Sequence[int]) -> int:
+        """The unit dimension of a shape: as learnt, else 1 for images and videos, else the last."""
+        known = self.by_shape.get(tuple(shape))
+        if known is not None:
+            return known
+        return 1 if len(shape) >= 4 else len(shape) - 1
+
+
+def module_unit_dim(module: nn.Module, output: torch.Tensor) -> int | None:
+    """Unit dimension of a stock module's output, None where the module does not determine it."""
+    ndim = output.ndim
+    for cls, spatial in _CONV_DIMS.items():
+        if isinstance(module, cls):
+            return max(ndim - 1 - spatial, 0)
+    if isinstance(module, nn.Linear | nn.Bilinear):
+        return ndim - 1
+    if isinstance(module, _CHANNEL_SECOND):
+        return min(1, ndim - 1)
+    if isinstance(module, nn.LayerNorm | nn.RMSNorm) and len(module.normalized_shape) == 1:
+        return ndim - 1
+    return None
+
+
+def function_unit_dim(
+    name: str, output: torch.Tensor, args: Sequence[Any], kwargs: dict[str, Any]
+) -> int | None:
+    """Unit dimension of a functional call's output, None where the call does not determine it."""
+    ndim = output.ndim
+    if name.startswith("conv"):
+        return max(ndim - 1 - int(name[-2]), 0)
+    if name in {"batch_norm", "group_norm", "instance_norm", "local_response_norm"}:
+        return min(1, ndim - 1)
+    if name in {"layer_norm", "rms_norm"}:
+        normalized = args[1] if len(args) > 1 else kwargs.get("normalized_shape", ())
+        return ndim - 1 if len(normalized) == 1 else None
+    return ndim - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axes:
+    """A tensor seen as (examples, positions..., units).
+
+    Args:
+        tensor: a view of the tensor with these dimensions, no copy.
+        grid: sizes of the position dimensions, empty when an example is one row.
+        caveat: what a reader must know of how the dimensions were read, None when nothing.
+        independent: whether the first dimension is known to run over independent examples.
+    """
+
+    tensor: torch.Tensor
+    grid: tuple[int, ...]
+    caveat: str | None = None
+    independent: bool = True
+
+
+def read_axes(tensor: torch.Tensor, unit_dim: int, n_examples: int) -> Axes:
+    """Bring a tensor into the order (examples, positions..., units) without copying it.
+
+    Args:
+        tensor: at least one-dimensional.
+        unit_dim: dimension of the units, from 0.
+        n_examples: examples in the batch that is passing.
+
+    Returns:
+        The view, with a caveat where the examples are not plainly the first dimension.
+    """
+    if tensor.ndim == 1:
+        # One number for each example, or one example without a batch dimension.
+        tensor = tensor[:, None] if tensor.shape[0] == n_examples != 1 else tensor[None, :]
+        return Axes(tensor=tensor, grid=())
+    if unit_dim == 0:
+        tensor, unit_dim = tensor[None], 1
+    lead = tensor.shape[0]
+    caveat, independent, example_dim = None, True, 0
+    if lead != n_examples:
+        second_is_batch = tensor.ndim > 2 and unit_dim != 1 and tensor.shape[1] == n_examples
+        if second_is_batch:
+            example_dim = 1
+        elif n_examples and lead % n_examples == 0:
+            parts = lead // n_examples
+            tensor, unit_dim = tensor.view(n_examples, parts, *tensor.shape[1:]), unit_dim + 1
+            caveat = (
+                f"its first dimension is {parts} times the batch's: read as {parts} positions per example"
+            )
+        else:
+            independent = False
+            caveat = (
+                f"its first dimension ({lead}) is not the batch's ({n_examples}): "
+                "rows may be dependent, so there are no p-values"
+            )
+    positions = [d for d in range(tensor.ndim) if d not in (example_dim, unit_dim)]
+    return Axes(
+        tensor=tensor.permute(example_dim, *positions, unit_dim),
+        grid=tuple(int(tensor.shape[d]) for d in positions),
+        caveat=caveat,
+        independent=independent,
+    )
