@@ -55,11 +55,14 @@ class SiteAccumulator:
     n_seen: int = 0
     n_rows: int = 0
     num_features: int | None = None
-    nonfinite: NonFinite = field(default_factory=NonFinite)
     failure: str | None = None
     independent: bool = True
     caveats: list[str] = field(default_factory=list)
     positions_available: int = 1
+    _n_values: int = 0
+    _nan: int = 0
+    _inf: int = 0
+    _bad_units: torch.Tensor | None = None
     _units: sampling.Indices | None = None
     _rows: sampling.Reservoir | None = None
     _spares: list[tuple[sampling.Indices, torch.Tensor]] = field(default_factory=list)
@@ -89,7 +92,7 @@ class SiteAccumulator:
         if axes.caveat is not None and axes.caveat not in self.caveats:
             self.caveats.append(axes.caveat)
         self.independent &= axes.independent
-        self._count(sampling.count_nonfinite(axes.tensor))
+        self._count(axes.tensor)
         available = math.prod(axes.grid)
         self.positions_available = max(self.positions_available, available)
         self.n_seen += rows * available
@@ -116,14 +119,14 @@ class SiteAccumulator:
         if count > 1:
             self._spares.append((chosen, values[:, 1:]))
 
-    def _count(self, seen: NonFinite) -> None:
-        kept = self.nonfinite
-        self.nonfinite = NonFinite(
-            nan=kept.nan + seen.nan,
-            inf=kept.inf + seen.inf,
-            total=kept.total + seen.total,
-            units=max(kept.units, seen.units),
-        )
+    def _count(self, tensor: torch.Tensor) -> None:
+        self._n_values += tensor.numel()
+        found = sampling.count_nonfinite(tensor)
+        if found is None:
+            return
+        nan, inf, units = found
+        self._nan, self._inf = self._nan + nan, self._inf + inf
+        self._bad_units = units if self._bad_units is None else self._bad_units | units
 
     def compute(self, step: int = 0) -> Samples | None:
         """The samples so far, None when there are none."""
@@ -161,7 +164,12 @@ class SiteAccumulator:
                 units=None if self._units is None else tuple(int(u) for u in self._units),
                 caveats=tuple(caveats),
             ),
-            nonfinite=self.nonfinite,
+            nonfinite=NonFinite(
+                nan=self._nan,
+                inf=self._inf,
+                total=self._n_values,
+                units=0 if self._bad_units is None else int(self._bad_units.sum()),
+            ),
             independent=independent,
         )
 

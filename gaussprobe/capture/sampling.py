@@ -15,8 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from gaussprobe.types import NonFinite
-
 # From this many examples on, one position per example: the verdict's error rates were measured from here.
 ENOUGH_EXAMPLES = 200
 MAX_POSITIONS = 8
@@ -117,18 +115,23 @@ def gather(
     return taken.to(dtype)
 
 
-def count_nonfinite(tensor: torch.Tensor) -> NonFinite:
+def count_nonfinite(tensor: torch.Tensor) -> tuple[int, int, torch.Tensor] | None:
     """Count NaN and infinities of a tensor (examples, positions..., units), all values of it.
 
     A finite sum proves that all values are finite at a fraction of the cost of looking at each.
+
+    Args:
+        tensor: of a real floating-point type.
+
+    Returns:
+        None when all are finite, else the numbers of NaN and of infinities, and which units have any.
     """
     wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
-    total = tensor.numel()
     if math.isfinite(float(tensor.sum(dtype=wide))):
-        return NonFinite(total=total)
+        return None
     nan, inf = torch.isnan(tensor), torch.isinf(tensor)
-    bad_units = (nan | inf).reshape(-1, tensor.shape[-1]).any(0)
-    return NonFinite(nan=int(nan.sum()), inf=int(inf.sum()), total=total, units=int(bad_units.sum()))
+    units = (nan | inf).reshape(-1, tensor.shape[-1]).any(0).cpu()
+    return int(nan.sum()), int(inf.sum()), units
 
 
 @dataclass

@@ -1,0 +1,23 @@
+"""`gaussprobe report`: an HTML report from a stored run; imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gaussprobe.cli.console import Debug, check_writable, stderr
+
+
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run stored by scan --out.")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Where the HTML goes.")],
+    _debug: Debug = False,
+) -> None:
+    """Draw the HTML report of a stored run."""
+    from gaussprobe import store
+
+    check_writable(out, "-o")
+    store.load(run).report(out)
+    stderr().print(f"written: {out}", markup=False, soft_wrap=True)

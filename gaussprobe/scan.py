@@ -1,0 +1,379 @@
+"""One pass over a model: open it, run real inputs through it, score every site."""
+
+from __future__ import annotations
+
+import difflib
+import platform
+import random
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import numpy as np
+import torch
+from torch import nn
+
+import gaussprobe
+from gaussprobe import models, scores
+from gaussprobe.capture import Capture, Plan
+from gaussprobe.errors import (
+    CaptureError,
+    DataError,
+    ForwardError,
+    GaussprobeError,
+    SelectionError,
+    SyntheticInputWarning,
+    UnsupportedError,
+)
+from gaussprobe.types import KINDS, Kind, Metadata, Mode, NotCaptured, Run, Samples, View
+
+# Called with what is being done, how much of it is done, and how much there is (None when unknown).
+Progress = Callable[[str, int, int | None], None]
+
+SYNTHETIC = (
+    "SYNTHETIC INPUTS: no data was given, so the model ran on made-up inputs. "
+    "Activations depend on the data: do not report these numbers; pass real data."
+)
+_TRAINING = "training-mode batch statistics make examples dependent: no p-values"
+
+
+def scan(
+    model: nn.Module | str | Path,
+    batches: Any = None,
+    *,
+    view: View = "unit",
+    max_samples: int = 2048,
+    include: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] | None = None,
+    deep: bool = False,
+    seed: int = 0,
+    kind: Kind | Sequence[Kind] | None = None,
+    mode: Mode = "eval",
+    max_units: int = 4096,
+    batch_size: int | None = None,
+    device: str | None = None,
+    factory: str | None = None,
+    trust_pickle: bool = False,
+    command: str = "",
+    progress: Progress | None = None,
+) -> Run:
+    """Score how Gaussian each layer's activations are on given inputs.
+
+    The model runs without gradients; its training flags, buffers and the random state are as before
+    afterwards, and nothing is written onto it.
+
+    Args:
+        model: a module, a path to a model file, or `"pkg.mod:fn"`.
+        batches: an iterable of batches (a tensor, a dict of keyword arguments, or a tuple or list of
+            positional ones; one surplus last element is taken as the target and dropped), a whole data set as
+            one tensor or array, or a path or `"pkg.mod:fn"` as `--data` takes. None makes inputs up, loudly.
+        view: what counts as one sample; this version knows `"unit"`: each unit across examples.
+        max_samples: samples per unit that are tested, at least 8; which ones is random.
+        include: shell-style patterns of site names to score, None for all.
+        exclude: patterns of site names to leave out.
+        deep: look inside attention and recurrent layers; this version cannot.
+        seed: of the sampling and of whatever the model draws while it runs.
+        kind: keep only sites of these kinds, None for all.
+        mode: `"eval"`, or `"train"` to see training-mode normalization (no p-values then).
+        max_units: units per site that are scored; random ones, noted, where there are more.
+        batch_size: of data sets that have to be cut, None for 128.
+        device: where to run, None for where the model is.
+        factory: `"pkg.mod:fn"` that builds the model a state_dict belongs to.
+        trust_pickle: open files that can run code.
+        command: the command line to record.
+        progress: told of how the work goes on.
+
+    Returns:
+        The run: scores in execution order, pictures, what was not captured and why, warnings.
+
+    Raises:
+        ValueError: for an argument out of its range.
+        ModelFileError, FactoryError, DataError: if the model or the data cannot be had.
+        ForwardError: if the model's forward raises; it names the site reached last.
+        SelectionError: if `include`, `exclude` or `kind` leave nothing.
+        CaptureError: if the model has no site that fires.
+        UnsupportedError: for `deep` and the other views.
+    """
+    kinds = _check_arguments(view, max_samples, deep, kind, mode, max_units)
+    started = time.perf_counter()
+    report = progress or _silent
+    with isolated_rng(seed, _cuda_devices(model, device)):
+        report("opening the model", 0, None)
+        opened = models.open_model(model, factory=factory, trust_pickle=trust_pickle)
+        module = opened.module if device is None else opened.module.to(_device(device))
+        inputs = _inputs(batches, module, batch_size, seed)
+        capture = Capture(
+            module,
+            plan=Plan(seed=seed, max_samples=max_samples, max_units=max_units),
+            include=_patterns(include),
+            exclude=_patterns(exclude),
+        )
+        n_examples, notes = _run(capture, module, inputs, mode, report)
+    samples = _select(capture.samples(), kinds)
+    not_captured = capture.not_captured()
+    if not samples:
+        raise CaptureError(_nothing(module, not_captured))
+    if mode == "train" and _has_batch_statistics(module):
+        samples = [_dependent(s) for s in samples]
+    scored = []
+    for index, one in enumerate(samples):
+        report(f"scoring {one.site.name}", index, len(samples))
+        scored.append(scores.score(one))
+    description = {**inputs.description, "n_examples": n_examples}
+    said = [*opened.notes, *notes]
+    if description.get("synthetic"):
+        warnings.warn(SYNTHETIC, SyntheticInputWarning, stacklevel=2)
+        said.insert(0, SYNTHETIC)
+    return Run(
+        metadata=Metadata(
+            gaussprobe=gaussprobe.__version__,
+            model=opened.name,
+            view=view,
+            mode=mode,
+            seed=seed,
+            max_samples=max_samples,
+            data=description,
+            command=command,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            seconds=round(time.perf_counter() - started, 3),
+            versions=_versions(),
+            device=str(_module_device(module)),
+        ),
+        scores=tuple(s.score for s in scored),
+        pictures=tuple(s.picture for s in scored),
+        not_captured=tuple(not_captured),
+        warnings=tuple(said),
+    )
+
+
+def _check_arguments(
+    view: View, max_samples: int, deep: bool, kind: Kind | Sequence[Kind] | None, mode: Mode, max_units: int
+) -> tuple[Kind, ...] | None:
+    """Refuse what is out of range or not there yet; returns the kinds wanted."""
+    if view not in get_args(View):
+        raise ValueError(f"view must be one of {', '.join(get_args(View))}, got {view!r}")
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
+    for name, value, least in (("max_samples", max_samples, scores.MIN_SAMPLES), ("max_units", max_units, 1)):
+        if value < least:
+            raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    if view != "unit":
+        raise UnsupportedError(f'view "{view}" is not in this version; it scores view "unit"')
+    if deep:
+        raise UnsupportedError("deep capture (inside attention, LSTM, GRU) is not in this version")
+    if kind is None:
+        return None
+    wanted: tuple[Any, ...] = (kind,) if isinstance(kind, str) else tuple(kind)
+    unknown = [k for k in wanted if k not in KINDS]
+    if unknown:
+        raise ValueError(f"kind must be among {', '.join(KINDS)}, got {unknown[0]!r}")
+    return cast("tuple[Kind, ...]", wanted)
+
+
+def _patterns(patterns: str | Sequence[str] | None) -> list[str] | None:
+    if not patterns:
+        return None
+    return [patterns] if isinstance(patterns, str) else list(patterns)
+
+
+def _silent(_what: str, _done: int, _total: int | None) -> None:
+    """Progress that nobody watches."""
+
+
+# -- running the model
+
+
+def _inputs(batches: Any, module: nn.Module, batch_size: int | None, seed: int) -> models.Inputs:
+    if batches is None:
+        return models.infer(module, seed=seed)
+    if isinstance(batches, str | Path):
+        return models.open_data(batches, module=module, batch_size=batch_size)
+    return models.from_python(batches, module=module, batch_size=batch_size)
+
+
+def _run(
+    capture: Capture, module: nn.Module, inputs: models.Inputs, mode: Mode, report: Progress
+) -> tuple[int, list[str]]:
+    """Run every batch through the model; returns the number of examples and what was noted."""
+    device, n_examples, notes = _module_device(module), 0, dict.fromkeys(inputs.notes)
+    with _as_found(module), torch.no_grad(), capture:
+        module.train(mode == "train")
+        for batch in inputs.batches:
+            report("running the model", n_examples, inputs.n_examples)
+            args, kwargs, note = models.call_arguments(module, _to(batch, device))
+            if note is not None:
+                notes[note] = None
+            size = _batch_size(args, kwargs)
+            _forward(capture, module, args, kwargs, size)
+            if n_examples == 0:
+                _check_selection(capture)
+            n_examples += size
+    if n_examples == 0:
+        raise DataError("the data has no batches: nothing was run")
+    return n_examples, list(notes)
+
+
+def _forward(
+    capture: Capture, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], size: int
+) -> None:
+    try:
+        with capture.forward(size):
+            module(*args, **kwargs)
+    except GaussprobeError:
+        raise
+    except Exception as error:
+        reached = f"after site {capture.last_site!r}" if capture.last_site else "before any site was reached"
+        first = next(iter(str(error).strip().splitlines()), "")
+        raise ForwardError(
+            f"the model's forward failed {reached}, on inputs {_shapes(args, kwargs)}\n"
+            f"{type(error).__name__}: {first}"
+        ) from error
+
+
+def _shapes(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    def shape(value: Any) -> str:
+        return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__
+
+    return ", ".join([*map(shape, args), *(f"{name}={shape(v)}" for name, v in kwargs.items())])
+
+
+def _batch_size(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+    tensor = models.first_tensor([*args, *kwargs.values()])
+    if tensor is None or tensor.ndim == 0:
+        raise DataError("a batch holds no tensor with a first dimension to count examples by")
+    return int(tensor.shape[0])
+
+
+def _to(value: Any, device: torch.device) -> Any:
+    """Move the tensors of a batch."""
+    if isinstance(value, torch.Tensor):
+        return value.to(device)
+    if isinstance(value, Mapping):
+        return {name: _to(item, device) for name, item in value.items()}
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_to(item, device) for item in value))
+    if isinstance(value, list | tuple):
+        return type(value)(_to(item, device) for item in value)
+    return value
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise DataError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def _module_device(module: nn.Module) -> torch.device:
+    tensors: Iterable[torch.Tensor] = (*module.parameters(), *module.buffers())
+    return next((t.device for t in tensors), torch.device("cpu"))
+
+
+def _cuda_devices(model: Any, device: str | None) -> list[int]:
+    """CUDA devices whose random state the scan may touch."""
+    if not torch.cuda.is_available():
+        return []
+    wanted = [torch.device(device)] if device is not None else []
+    if isinstance(model, nn.Module):
+        wanted += [p.device for p in model.parameters()]
+    return sorted({d.index or 0 for d in wanted if d.type == "cuda"})
+
+
+@contextmanager
+def isolated_rng(seed: int, cuda_devices: Sequence[int] = ()) -> Iterator[None]:
+    """Seed Python's, NumPy's and torch's generators inside, and put all of them back afterwards."""
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=list(cuda_devices)):
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        torch.random.default_generator.manual_seed(seed)
+        for index in cuda_devices:
+            torch.cuda.default_generators[index].manual_seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)
+
+
+@contextmanager
+def _as_found(module: nn.Module) -> Iterator[None]:
+    """Put each module's own training flag and every buffer back, whatever the forward did to them."""
+    flags = [(m, m.training) for m in module.modules()]
+    buffers = [
+        (m, name, buffer, None if buffer is None else buffer.detach().clone())
+        for m in module.modules()
+        for name, buffer in m._buffers.items()
+    ]
+    try:
+        yield
+    finally:
+        for m, training in flags:
+            m.training = training
+        with torch.no_grad():
+            for m, name, buffer, content in buffers:
+                m._buffers[name] = buffer
+                if buffer is not None and content is not None and not torch.equal(buffer, content):
+                    buffer.copy_(content)
+
+
+# -- what to keep
+
+
+def _check_selection(capture: Capture) -> None:
+    """After the first batch: refuse patterns that match no site."""
+    names = list(capture.sites)
+    if not names or any(site.sampled for site in capture.sites.values()):
+        return
+    if capture.include is None:
+        raise SelectionError(
+            f"exclude {', '.join(capture.exclude or ())!r} leaves none of {len(names)} sites"
+        )
+    pattern = ", ".join(capture.include)
+    near = difflib.get_close_matches(pattern.strip("*?"), names, n=3, cutoff=0.0)
+    raise SelectionError(
+        f"include {pattern!r} matches none of {len(names)} sites; nearest: {', '.join(near)}"
+    )
+
+
+def _select(samples: list[Samples], kinds: tuple[Kind, ...] | None) -> list[Samples]:
+    if kinds is None or not samples:
+        return samples
+    kept = [s for s in samples if set(kinds) & set(s.site.kinds)]
+    if not kept:
+        present = [k for k in KINDS if any(k in s.site.kinds for s in samples)]
+        raise SelectionError(f"no site is of kind {', '.join(kinds)}; the model has {', '.join(present)}")
+    return kept
+
+
+def _nothing(module: nn.Module, missing: Sequence[NotCaptured]) -> str:
+    if missing:
+        first = missing[0]
+        count = len(missing)
+        return f"nothing was captured: {count} sites are missing\nthe first, {first.site!r}: {first.reason}"
+    return (
+        f"nothing was captured: {type(module).__name__} calls no linear, convolution, normalization "
+        "or activation that can be seen"
+    )
+
+
+def _has_batch_statistics(module: nn.Module) -> bool:
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
+
+
+def _dependent(samples: Samples) -> Samples:
+    sampling = replace(samples.sampling, caveats=(*samples.sampling.caveats, _TRAINING))
+    return replace(samples, independent=False, sampling=sampling)
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "numpy", "scipy", "statsmodels")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}

@@ -1,0 +1,286 @@
+"""From `Samples` to `LayerScore`: effect sizes with intervals, tests over units, verdict and departure.
+
+The verdict is decided by `delta = 1 - R^2` of the Q-Q plot, null-corrected, and the interval of its median
+over units; never by a p-value alone. The rules are written down in docs/method.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from gaussprobe import pictures
+from gaussprobe.stats import battery, departure, effects, jackknife, multiplicity
+from gaussprobe.stats.ordered import OrderedSample, order
+from gaussprobe.types import (
+    Departure,
+    GofResult,
+    GofSummary,
+    LayerScore,
+    Samples,
+    SitePicture,
+    Summary,
+    Verdict,
+)
+
+# Bands of delta: below NEAR a layer is Gaussian for any purpose we know (t(30) has .0005), from FAR on it is
+# not (skew-normal(2) has .0113, gamma(10) .022, t(5) .033).
+NEAR = 0.0025
+FAR = 0.015
+
+MIN_SAMPLES = 8
+MIN_EXAMPLES = 8
+TESTS = ("shapiro_wilk", "lilliefors", "anderson_darling", "dagostino_pearson")
+PRIMARY = "shapiro_wilk"
+
+# A single unit is called out from this many samples on: below, a large delta is too often chance.
+UNIT_SAMPLES = 500
+UNIT_LEVEL = 0.05
+
+_NAN = float("nan")
+_NO_SUMMARY = Summary(median=_NAN, low=_NAN, high=_NAN, worst=_NAN, worst_unit=None)
+_PRIORITY: tuple[Departure, ...] = (
+    "discrete",
+    "atoms",
+    "multimodal",
+    "right-skewed",
+    "left-skewed",
+    "heavy-tailed",
+    "light-tailed",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """The numbers of a site and what is drawn of it."""
+
+    score: LayerScore
+    picture: SitePicture
+
+
+def verdict(low: float, high: float) -> Verdict:
+    """The verdict on a layer from the interval of its median delta.
+
+    `high < .0025` gaussian; `low >= .015` non-gaussian; `high < .015` near-gaussian; else undetermined.
+
+    Args:
+        low, high: 95 % interval of the median delta over units; NaN when there is none.
+
+    Returns:
+        The verdict.
+    """
+    if math.isnan(low) or math.isnan(high):
+        return "undetermined"
+    if high < NEAR:
+        return "gaussian"
+    if low >= FAR:
+        return "non-gaussian"
+    if high < FAR:
+        return "near-gaussian"
+    return "undetermined"
+
+
+def layer_departure(kinds: list[Departure], delta: Summary) -> Departure:
+    """The kind of departure of a layer from those of its units.
+
+    Atoms or few values in most units are named whatever delta is. Otherwise a layer whose median delta is
+    below .0025, or cannot be told from 0, has none; else the commonest kind among the units that have one.
+
+    Args:
+        kinds: of each unit; constant units are left out.
+        delta: of the layer.
+
+    Returns:
+        The departure; `"constant"` when every unit is.
+    """
+    counts = Counter(kind for kind in kinds if kind != "constant")
+    if not counts:
+        return "constant"
+    for kind in ("discrete", "atoms"):
+        if 2 * counts[kind] > counts.total():
+            return kind
+    if not (delta.median >= NEAR and delta.low > 0):
+        return "none"
+    shaped = [kind for kind in _PRIORITY if counts[kind]]
+    return max(shaped, key=lambda kind: counts[kind]) if shaped else "none"
+
+
+def score(samples: Samples) -> Scored:
+    """Score one site.
+
+    Args:
+        samples: of the site, `(n_samples, num_features)`.
+
+    Returns:
+        Its score and pictures. What cannot be measured is NaN, with the reason among the notes.
+    """
+    notes = list(samples.sampling.caveats)
+    refusal = _refusal(samples)
+    if refusal is not None:
+        kind, reason = refusal
+        return _unscored(samples, kind, [reason, *notes])
+    sample = order(samples.values)
+    notes += _constant_note(samples, sample)
+    if bool(sample.constant.all()):
+        return _unscored(samples, "constant", notes)
+
+    sizes = effects.effect_sizes(sample)
+    summaries = _summaries(samples, sizes)
+    delta = summaries["delta"]
+    results = battery.run(sample, TESTS)
+    called = verdict(delta.low, delta.high)
+    kinds = departure.departures(samples.values)
+    notes += _interval_notes(samples, called, delta)
+    notes += _unit_notes(samples, called, sizes["delta"], results[PRIMARY])
+    medians = {name: _median(sizes[name]) for name in sizes if name not in summaries}
+    layer = LayerScore(
+        site=samples.site.name,
+        kind=samples.site.kinds,
+        step=samples.step,
+        n_seen=samples.n_seen,
+        n_tested=samples.n_samples,
+        num_features=samples.sampling.num_features,
+        delta=delta,
+        negentropy=summaries["negentropy"],
+        qq_r2=medians["qq_r2"],
+        ks_distance=medians["ks_distance"],
+        wasserstein=medians["wasserstein"],
+        skewness=medians["skewness"],
+        excess_kurtosis=medians["excess_kurtosis"],
+        tests={name: _over_units(result, samples.independent) for name, result in results.items()},
+        verdict=called,
+        departure=layer_departure(kinds, delta),
+        notes=tuple(notes),
+    )
+    picture = pictures.draw(samples.site.name, samples.step, sample, sizes["delta"], samples.sampling.units)
+    return Scored(score=layer, picture=picture)
+
+
+def _refusal(samples: Samples) -> tuple[Departure, str] | None:
+    """Why a site cannot be scored at all, None when it can."""
+    bad = samples.nonfinite
+    if bad.any:
+        return "non-finite", (
+            f"{bad.nan:,} NaN and {bad.inf:,} infinite of {bad.total:,} values, "
+            f"in {bad.units:,} of {samples.sampling.num_features:,} units"
+        )
+    if samples.n_samples < MIN_SAMPLES:
+        return "none", f"{samples.n_samples} samples per unit; at least {MIN_SAMPLES} are needed"
+    return None
+
+
+def _unscored(samples: Samples, kind: Departure, notes: list[str]) -> Scored:
+    nothing = GofSummary(statistic=_NAN, pvalue=None, rejected_fraction=None)
+    layer = LayerScore(
+        site=samples.site.name,
+        kind=samples.site.kinds,
+        step=samples.step,
+        n_seen=samples.n_seen,
+        n_tested=samples.n_samples,
+        num_features=samples.sampling.num_features,
+        delta=_NO_SUMMARY,
+        negentropy=_NO_SUMMARY,
+        qq_r2=_NAN,
+        ks_distance=_NAN,
+        wasserstein=_NAN,
+        skewness=_NAN,
+        excess_kurtosis=_NAN,
+        tests=dict.fromkeys(TESTS, nothing),
+        verdict="undetermined",
+        departure=kind,
+        notes=tuple(notes),
+    )
+    return Scored(score=layer, picture=SitePicture(site=layer.site, step=layer.step))
+
+
+def _summaries(samples: Samples, sizes: Mapping[str, torch.Tensor]) -> dict[str, Summary]:
+    """Median over units with its interval, and the worst unit, of delta and negentropy."""
+    intervals = jackknife.median_intervals(samples.values, samples.examples, ("delta", "negentropy"))
+    found = {}
+    for name, interval in intervals.items():
+        values = torch.nan_to_num(sizes[name], nan=-math.inf, posinf=math.inf)
+        column = int(values.argmax())
+        found[name] = Summary(
+            median=_median(sizes[name]),
+            low=interval.low,
+            high=interval.high,
+            worst=float(values[column]),
+            worst_unit=_unit(samples, column),
+        )
+    return found
+
+
+def _over_units(result: GofResult, independent: bool) -> GofSummary:
+    statistic = _median(result.statistic)
+    if not independent:
+        return GofSummary(statistic=statistic, pvalue=None, rejected_fraction=None)
+    pvalues = _numpy(result.pvalue)
+    adjusted = multiplicity.benjamini_hochberg(pvalues)
+    valid = adjusted[~np.isnan(adjusted)]
+    return GofSummary(
+        statistic=statistic,
+        pvalue=float(multiplicity.simes(pvalues)),
+        rejected_fraction=float((valid < UNIT_LEVEL).mean()) if len(valid) else _NAN,
+    )
+
+
+def _constant_note(samples: Samples, sample: OrderedSample) -> list[str]:
+    constant = [_unit(samples, int(c)) for c in torch.nonzero(sample.constant).flatten()]
+    if not constant:
+        return []
+    return [f"{len(constant)} of {_scored_units(samples)} units constant, left out: {_listed(constant)}"]
+
+
+def _interval_notes(samples: Samples, called: Verdict, delta: Summary) -> list[str]:
+    if called != "undetermined":
+        return []
+    if math.isnan(delta.low):
+        n = samples.sampling.n_examples
+        return [f"{n} independent examples give no interval; at least {MIN_EXAMPLES} are needed"]
+    return [
+        f"the interval of delta, {delta.low:.2g} to {delta.high:.2g}, spans more than one band "
+        f"at n_tested = {samples.n_samples}: more examples would decide"
+    ]
+
+
+def _unit_notes(samples: Samples, called: Verdict, delta: torch.Tensor, primary: GofResult) -> list[str]:
+    """Single units that are far from Gaussian in a layer that as a whole is not."""
+    if called == "non-gaussian" or not samples.independent or samples.n_samples < UNIT_SAMPLES:
+        return []
+    adjusted = multiplicity.benjamini_hochberg(_numpy(primary.pvalue))
+    far = np.flatnonzero((_numpy(delta) > FAR) & (np.nan_to_num(adjusted, nan=1.0) < UNIT_LEVEL))
+    if len(far) == 0:
+        return []
+    far = far[np.argsort(-_numpy(delta)[far], kind="stable")]
+    units = [_unit(samples, int(c)) for c in far]
+    return [f"{len(units)} of {_scored_units(samples)} units are far from Gaussian: {_listed(units)}"]
+
+
+def _scored_units(samples: Samples) -> int:
+    return int(samples.values.shape[1])
+
+
+def _unit(samples: Samples, column: int) -> int:
+    units = samples.sampling.units
+    return column if units is None else units[column]
+
+
+def _listed(units: list[int], most: int = 8) -> str:
+    shown = ", ".join(str(u) for u in units[:most])
+    return shown if len(units) <= most else f"{shown}, ..."
+
+
+def _median(values: torch.Tensor) -> float:
+    """Median over valid units, the mean of the middle two for an even number; NaN when there are none."""
+    valid = _numpy(values)
+    valid = valid[~np.isnan(valid)]
+    return float(np.median(valid)) if len(valid) else _NAN
+
+
+def _numpy(values: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return values.detach().to("cpu", torch.float64).numpy()
