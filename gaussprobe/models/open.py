@@ -1,0 +1,247 @@
+"""A path, a `pkg.mod:fn` or a module in, a callable model out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gaussprobe.errors import FactoryError, ModelFileError
+from gaussprobe.models import factory as factories
+from gaussprobe.models.archive import (
+    DamagedFileError,
+    first_line,
+    pickle_globals,
+    read_torch,
+    read_trusted,
+)
+from gaussprobe.models.sniff import FileKind, sniff
+from gaussprobe.models.stock import UnknownGlobalsError, UnsafeContentError
+from gaussprobe.models.weights import find_weights, is_state_dict, load_weights, looks_like_weights
+
+_SHOWN_GLOBALS = 4
+_TRUST = "pass --trust-pickle (runs code from the file)"
+_FACTORY = "--factory pkg.mod:fn"
+_RESAVE = f"save a state_dict and pass {_FACTORY}"
+_ORIGINAL = f"give the PyTorch model it came from, as pkg.mod:fn or with {_FACTORY}"
+_TORCH_KINDS = (FileKind.TORCH_ZIP, FileKind.TORCH_LEGACY)
+# What to do about every kind that is not opened.
+_WAYS_OUT = {
+    FileKind.MISSING: "there is no such file, and it is not of the form pkg.mod:fn",
+    FileKind.UNREADABLE: "cannot be read: check its permissions",
+    FileKind.SPECIAL: "is not a regular file: name a model file",
+    FileKind.EMPTY: "is an empty file: was the download or the copy cut short?",
+    FileKind.TORCH_TAR: "is a tar archive: unpack it, or save the model again with a current torch",
+    FileKind.TORCHSCRIPT: (
+        "is a TorchScript program, whose inside cannot be hooked: "
+        f"give the Python model with {_FACTORY} and its state_dict, or pkg.mod:fn alone"
+    ),
+    FileKind.TORCH_EXPORT: f"is a torch.export program, not opened yet: {_RESAVE}",
+    FileKind.TORCH_PACKAGE: f"is a torch.package archive, which carries code: {_RESAVE}",
+    FileKind.SAFETENSORS: (
+        "is a safetensors file, not opened yet: "
+        f"torch.save(safetensors.torch.load_file(..), 'weights.pt') and pass {_FACTORY}"
+    ),
+    FileKind.ONNX: f"is an ONNX model: {_ORIGINAL}",
+    FileKind.GGUF: f"is a GGUF model: {_ORIGINAL}",
+    FileKind.HDF5: f"is an HDF5 file (Keras?): convert it to a torch state_dict and pass {_FACTORY}",
+    FileKind.TFLITE: f"is a TFLite model: {_ORIGINAL}",
+    FileKind.NPY: "is a NumPy array, not a model: pass it as --data",
+    FileKind.NPZ: "is a NumPy archive, not a model: pass it as --data, or save a torch state_dict",
+    FileKind.LFS_POINTER: "is a git-lfs pointer, not the file itself: run git lfs pull",
+    FileKind.HUGGINGFACE: (
+        "is a Hugging Face directory, not opened yet: pass pkg.mod:fn with a function "
+        "that returns AutoModel.from_pretrained(.., local_files_only=True)"
+    ),
+    FileKind.DIRECTORY: "is a directory without a config.json: name the model file in it",
+    FileKind.ZIP: "is a truncated torch file, or a zip archive that is no model",
+    FileKind.GZIP: "is a gzip file: unpack it first",
+    FileKind.TEXT: "is a text file, not a model: save one with torch.save(model, path)",
+    FileKind.UNKNOWN: "is of no known format: save a model with torch.save(model, path)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedModel:
+    """A model ready to be called.
+
+    Args:
+        module: the model, in the training mode it was saved or made in.
+        name: the model as the user named it.
+        notes: what a reader must know about how it was opened.
+    """
+
+    module: nn.Module
+    name: str
+    notes: tuple[str, ...] = ()
+
+
+def open_model(
+    source: nn.Module | str | Path,
+    *,
+    factory: str | None = None,
+    trust_pickle: bool = False,
+    device: str | torch.device = "cpu",
+) -> OpenedModel:
+    """Open a model without running code from its file.
+
+    Args:
+        source: a module (taken as it is), a file, or `pkg.mod:fn`; an existing file wins over the latter.
+        factory: `pkg.mod:fn` that makes the architecture for a file of weights.
+        trust_pickle: load pickles of custom classes, which runs whatever code they ask for.
+        device: where the model is moved; a module given as `source` stays where it is.
+
+    Returns:
+        The model.
+
+    Raises:
+        ModelFileError: if the file cannot be opened or is refused, with the way out.
+        FactoryError: if `pkg.mod:fn` cannot be imported or called, or is not wanted.
+        ValueError: if an argument is of the wrong type.
+    """
+    if isinstance(source, nn.Module):
+        if factory is not None:
+            raise FactoryError(
+                "--factory makes the architecture for a file of weights; the model is a module already"
+            )
+        return OpenedModel(module=source, name=type(source).__name__)
+    if not isinstance(source, str | Path) or not str(source):
+        raise ValueError(
+            f"source must be a torch.nn.Module, a path or 'pkg.mod:fn'; got {type(source).__name__}"
+        )
+    target = _device(device)
+    notes: tuple[str, ...] = ()
+    name = str(source)
+    kind = sniff(source)
+    if kind is FileKind.MISSING and factories.is_reference(name):
+        if factory is not None:
+            raise FactoryError(
+                f"{name}: makes the model itself; --factory {factory} is for a file of weights"
+            )
+        module = factories.build(name)
+    elif kind in _TORCH_KINDS or (kind is FileKind.PICKLE and trust_pickle):
+        content = _read(Path(source), name, kind, trust_pickle=trust_pickle)
+        module, notes = _model_of(content, name, factory)
+    elif kind is FileKind.PICKLE:
+        raise ModelFileError(f"{name}: {_refused_pickle(Path(source))}")
+    else:
+        raise ModelFileError(f"{name}: {_WAYS_OUT[kind]}")
+    try:
+        return OpenedModel(module=module.to(target), name=name, notes=notes)
+    except Exception as error:  # a device's driver, or a module's own `to`, may raise anything
+        raise ModelFileError(f"{name}: cannot be moved to {target}: {first_line(error)}") from error
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device must be a torch device such as 'cpu' or 'cuda:0'; got {device!r}"
+        ) from error
+
+
+def _read(path: Path, name: str, kind: FileKind, *, trust_pickle: bool) -> Any:
+    if trust_pickle:
+        return _read_trusted(path, name, kind)
+    legacy = kind is FileKind.TORCH_LEGACY
+    try:
+        return read_torch(path, kind)
+    except UnknownGlobalsError as error:
+        listed = _listed(error.names)
+        if legacy and any("." in each and each not in ("builtins.set",) for each in error.names):
+            again = f"; it is {kind}: save it again with a current torch"
+        else:
+            again = ""
+        raise ModelFileError(
+            f"{name}: holds more than weights and torch.nn modules ({listed}){again}.\n"
+            f"Loading that runs code: {_TRUST}, or save a state_dict and pass {_FACTORY}."
+        ) from error
+    except UnsafeContentError as error:
+        again = ", or save it again with a current torch" if legacy else ""
+        raise ModelFileError(
+            f"{name}: refused: {error}.\nIf you know where it comes from, {_TRUST}{again}."
+        ) from error
+    except (DamagedFileError, OSError) as error:
+        raise ModelFileError(f"{name}: is not a whole torch.save file: {error}") from error
+
+
+def _read_trusted(path: Path, name: str, kind: FileKind) -> Any:
+    try:
+        with factories.importable_cwd():
+            return read_trusted(path, kind)
+    except (ImportError, AttributeError) as error:
+        raise ModelFileError(
+            f"{name}: a class it needs cannot be imported: {first_line(error)}.\n"
+            f"Searched the current directory ({Path.cwd()}) and the Python path; "
+            f"a class of a script (__main__) needs {_FACTORY} and a state_dict."
+        ) from error
+    except (Exception, SystemExit) as error:
+        raise ModelFileError(f"{name}: cannot be loaded: {first_line(error)}") from error
+
+
+def _refused_pickle(path: Path) -> str:
+    listed = _listed(pickle_globals(path))
+    return (
+        f"is a plain Python pickle{f' ({listed})' if listed else ''}; loading it runs code.\n"
+        f"Save a model with torch.save(model, path), or {_TRUST}."
+    )
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    """A few names from a file, safe to print."""
+    shown = ["".join(c if c.isprintable() else "?" for c in each)[:100] for each in names[:_SHOWN_GLOBALS]]
+    more = len(names) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+def _model_of(content: Any, name: str, factory: str | None) -> tuple[nn.Module, tuple[str, ...]]:
+    found = find_weights(content)
+    if found is None:
+        raise ModelFileError(f"{name}: {_no_model(content)}")
+    weights, key = found
+    notes = (f"taken from {key!r} of the checkpoint",) if key else ()
+    if isinstance(weights, nn.Module):
+        if factory is not None:
+            raise FactoryError(f"{name}: holds a whole model; --factory {factory} is for a file of weights")
+        return _unwrapped(weights, notes)
+    if factory is None:
+        if not key and not looks_like_weights(weights):
+            raise ModelFileError(f"{name}: {_no_model(content)}")
+        raise ModelFileError(
+            f"{name}: holds weights but no architecture ({len(weights)} tensors"
+            f"{f' in {key!r}' if key else ''}): pass {_FACTORY}"
+        )
+    module = factories.build(factory)
+    return module, notes + load_weights(module, weights, source=name, factory=factory)
+
+
+def _unwrapped(module: nn.Module, notes: tuple[str, ...]) -> tuple[nn.Module, tuple[str, ...]]:
+    # DataParallel remembers the devices it was saved on; the module inside runs anywhere.
+    if type(module) is nn.DataParallel and isinstance(inner := module._modules.get("module"), nn.Module):
+        return _unwrapped(inner, (*notes, "taken out of its DataParallel wrapper"))
+    return module, notes
+
+
+def _no_model(content: Any) -> str:
+    """Why what a file holds is no model."""
+    if torch.is_tensor(content):
+        return f"holds a tensor {tuple(content.shape)}, not a model; as inputs, pass it as --data"
+    if is_state_dict(content):
+        return (
+            f"holds {len(content)} tensors that are not named as weights ({_listed(tuple(content))}); "
+            f"if they are, pass {_FACTORY}; as inputs, pass it as --data"
+        )
+    if isinstance(content, Mapping):
+        keys = _listed(tuple(map(str, content)))
+        return f"holds a dict without weights ({keys or 'empty'}): save a model with torch.save(model, path)"
+    kind = type(content)
+    if isinstance(content, list | tuple):
+        return (
+            f"holds a {kind.__name__} of {len(content)}, not a model: save one with torch.save(model, path)"
+        )
+    return f"holds {kind.__name__!r}, not a model: save one with torch.save(model, path)"
