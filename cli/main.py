@@ -26,7 +26,7 @@ app.command("report")(report.report)
 app.command("demo")(demo.demo)
 
 # Typer exports one class of its error tree; the tree is click's own or a copy of it, by Typer's version.
-_UsageError, _ClickError = typer.BadParameter.__mro__[1:3]
+_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
 EXIT_CLEAN, EXIT_FAILED_ON, EXIT_UNUSABLE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             prog_name="gaussprobe",
             standalone_mode=False,
         )
-    except (_UsageError, _ClickError) as error:
+    except _ClickError as error:
         return _complain(error, _usage_message(error))
     except typer.Abort:
         return _interrupted()

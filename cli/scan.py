@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 import warnings
@@ -111,7 +112,8 @@ def scan(
         from gaussprobe.errors import SyntheticInputWarning
         from gaussprobe.scan import scan as scan_model
 
-        with warnings.catch_warnings():
+        # What the model or the data print must not get among our results on stdout.
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
             # The run says so itself, in every form of output.
             warnings.simplefilter("ignore", SyntheticInputWarning)
             run = scan_model(

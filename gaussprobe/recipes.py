@@ -121,9 +121,11 @@ def train_mnist5k(
         optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
         step = 0
         for _ in range(epochs):
-            for rows in torch.randperm(len(images)).split(_BATCH):
+            order = torch.randperm(len(images))
+            for start in range(0, len(images), _BATCH):
+                rows = order[start : start + _BATCH]
                 optimizer.zero_grad()
-                F.cross_entropy(model(images[rows]), labels[rows]).backward()
+                torch.autograd.backward(F.cross_entropy(model(images[rows]), labels[rows]))
                 optimizer.step()
                 step += 1
                 if progress is not None:

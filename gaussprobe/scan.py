@@ -40,6 +40,7 @@ SYNTHETIC = (
     "SYNTHETIC INPUTS: no data was given, so the model ran on made-up inputs. "
     "Activations depend on the data: do not report these numbers; pass real data."
 )
+_SEQUENCE_FIRST = "the model is sequence-first (batch_first=False): examples run along the second dimension"
 _TRAINING = "training-mode batch statistics make examples dependent: no p-values"
 
 
@@ -125,8 +126,8 @@ def scan(
     for index, one in enumerate(samples):
         report(f"scoring {one.site.name}", index, len(samples))
         scored.append(scores.score(one))
-    description = {**inputs.description, "n_examples": n_examples}
-    said = [*opened.notes, *notes]
+    description = {**inputs.description, "n_examples": n_examples, "notes": notes}
+    said = list(opened.notes)
     if description.get("synthetic"):
         warnings.warn(SYNTHETIC, SyntheticInputWarning, stacklevel=2)
         said.insert(0, SYNTHETIC)
@@ -200,17 +201,17 @@ def _inputs(batches: Any, module: nn.Module, batch_size: int | None, seed: int) 
 def _run(
     capture: Capture, module: nn.Module, inputs: models.Inputs, mode: Mode, report: Progress
 ) -> tuple[int, list[str]]:
-    """Run every batch through the model; returns the number of examples and what was noted."""
+    """Run every batch through the model; returns the number of examples and what was noted of the data."""
     device, n_examples, notes = _module_device(module), 0, dict.fromkeys(inputs.notes)
     with _as_found(module), torch.no_grad(), capture:
         module.train(mode == "train")
         for batch in inputs.batches:
             report("running the model", n_examples, inputs.n_examples)
-            args, kwargs, note = models.call_arguments(module, _to(batch, device))
-            if note is not None:
-                notes[note] = None
-            size = _batch_size(args, kwargs)
-            _forward(capture, module, args, kwargs, size)
+            args, kwargs, note = models.call_arguments(module, models.to_device(batch, device))
+            size, dim = _batch_size(module, args, kwargs)
+            notes |= dict.fromkeys([note] if note else [])
+            notes |= dict.fromkeys([_SEQUENCE_FIRST] if dim else [])
+            _forward(capture, module, args, kwargs, size, dim)
             if n_examples == 0:
                 _check_selection(capture)
             n_examples += size
@@ -220,10 +221,10 @@ def _run(
 
 
 def _forward(
-    capture: Capture, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], size: int
+    capture: Capture, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], size: int, dim: int
 ) -> None:
     try:
-        with capture.forward(size):
+        with capture.forward(size, dim):
             module(*args, **kwargs)
     except GaussprobeError:
         raise
@@ -243,24 +244,13 @@ def _shapes(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     return ", ".join([*map(shape, args), *(f"{name}={shape(v)}" for name, v in kwargs.items())])
 
 
-def _batch_size(args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+def _batch_size(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, int]:
+    """Number of examples in a batch, and the dimension they run along."""
     tensor = models.first_tensor([*args, *kwargs.values()])
     if tensor is None or tensor.ndim == 0:
         raise DataError("a batch holds no tensor with a first dimension to count examples by")
-    return int(tensor.shape[0])
-
-
-def _to(value: Any, device: torch.device) -> Any:
-    """Move the tensors of a batch."""
-    if isinstance(value, torch.Tensor):
-        return value.to(device)
-    if isinstance(value, Mapping):
-        return {name: _to(item, device) for name, item in value.items()}
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_to(item, device) for item in value))
-    if isinstance(value, list | tuple):
-        return type(value)(_to(item, device) for item in value)
-    return value
+    dim = int(tensor.ndim == 3 and models.sequence_first(module))
+    return int(tensor.shape[dim]), dim
 
 
 def _device(name: str) -> torch.device:
@@ -294,7 +284,7 @@ def isolated_rng(seed: int, cuda_devices: Sequence[int] = ()) -> Iterator[None]:
     with torch.random.fork_rng(devices=list(cuda_devices)):
         random.seed(seed)
         np.random.seed(seed % 2**32)
-        torch.random.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         for index in cuda_devices:
             torch.cuda.default_generators[index].manual_seed(seed)
         try:

@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from gaussprobe import pictures
-from gaussprobe.stats import battery, departure, effects, jackknife, multiplicity
+from gaussprobe.stats import departure, effects, jackknife, multiplicity
+from gaussprobe.stats.battery import run as run_tests
 from gaussprobe.stats.ordered import OrderedSample, order
 from gaussprobe.types import (
     Departure,
@@ -44,9 +45,9 @@ UNIT_LEVEL = 0.05
 
 _NAN = float("nan")
 _NO_SUMMARY = Summary(median=_NAN, low=_NAN, high=_NAN, worst=_NAN, worst_unit=None)
+_REPEATING: tuple[Departure, ...] = ("discrete", "atoms")
 _PRIORITY: tuple[Departure, ...] = (
-    "discrete",
-    "atoms",
+    *_REPEATING,
     "multimodal",
     "right-skewed",
     "left-skewed",
@@ -98,10 +99,10 @@ def layer_departure(kinds: list[Departure], delta: Summary) -> Departure:
     Returns:
         The departure; `"constant"` when every unit is.
     """
-    counts = Counter(kind for kind in kinds if kind != "constant")
+    counts: Counter[Departure] = Counter(kind for kind in kinds if kind != "constant")
     if not counts:
         return "constant"
-    for kind in ("discrete", "atoms"):
+    for kind in _REPEATING:
         if 2 * counts[kind] > counts.total():
             return kind
     if not (delta.median >= NEAR and delta.low > 0):
@@ -132,9 +133,9 @@ def score(samples: Samples) -> Scored:
     sizes = effects.effect_sizes(sample)
     summaries = _summaries(samples, sizes)
     delta = summaries["delta"]
-    results = battery.run(sample, TESTS)
+    results = run_tests(sample, TESTS)
     called = verdict(delta.low, delta.high)
-    kinds = departure.departures(samples.values)
+    kinds = departure.kinds(sample, sizes["delta"], negligible=NEAR)
     notes += _interval_notes(samples, called, delta)
     notes += _unit_notes(samples, called, sizes["delta"], results[PRIMARY])
     medians = {name: _median(sizes[name]) for name in sizes if name not in summaries}
@@ -224,7 +225,7 @@ def _over_units(result: GofResult, independent: bool) -> GofSummary:
     valid = adjusted[~np.isnan(adjusted)]
     return GofSummary(
         statistic=statistic,
-        pvalue=float(multiplicity.simes(pvalues)),
+        pvalue=multiplicity.simes(pvalues),
         rejected_fraction=float((valid < UNIT_LEVEL).mean()) if len(valid) else _NAN,
     )
 

@@ -32,10 +32,11 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """The batch that is passing: index of its first example among all, and how many it has."""
+    """The batch that is passing: its first example among all, how many it has, and along which dimension."""
 
     first: int
     n_examples: int
+    dim: int = 0
 
 
 @dataclass(kw_only=True)
@@ -80,7 +81,7 @@ class SiteAccumulator:
         self.failure = _unusable(tensor)
         if self.failure is not None:
             return
-        axes = read_axes(tensor.detach(), unit_dim, batch.n_examples)
+        axes = read_axes(tensor.detach(), unit_dim, batch.n_examples, batch.dim)
         rows, width = int(axes.tensor.shape[0]), int(axes.tensor.shape[-1])
         if self.num_features is None:
             self.num_features = width

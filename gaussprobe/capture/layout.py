@@ -93,13 +93,14 @@ class Axes:
     independent: bool = True
 
 
-def read_axes(tensor: torch.Tensor, unit_dim: int, n_examples: int) -> Axes:
+def read_axes(tensor: torch.Tensor, unit_dim: int, n_examples: int, batch_dim: int = 0) -> Axes:
     """Bring a tensor into the order (examples, positions..., units) without copying it.
 
     Args:
         tensor: at least one-dimensional.
         unit_dim: dimension of the units, from 0.
         n_examples: examples in the batch that is passing.
+        batch_dim: dimension of the examples in the model's input, 1 for sequence-first models.
 
     Returns:
         The view, with a caveat where the examples are not plainly the first dimension.
@@ -112,10 +113,12 @@ def read_axes(tensor: torch.Tensor, unit_dim: int, n_examples: int) -> Axes:
         tensor, unit_dim = tensor[None], 1
     lead = tensor.shape[0]
     caveat, independent, example_dim = None, True, 0
-    if lead != n_examples:
+    if lead != n_examples or batch_dim == 1:
         second_is_batch = tensor.ndim > 2 and unit_dim != 1 and tensor.shape[1] == n_examples
         if second_is_batch:
             example_dim = 1
+        elif lead == n_examples:
+            example_dim = 0
         elif n_examples and lead % n_examples == 0:
             parts = lead // n_examples
             tensor, unit_dim = tensor.view(n_examples, parts, *tensor.shape[1:]), unit_dim + 1

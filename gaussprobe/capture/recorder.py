@@ -105,9 +105,10 @@ class Capture:
         self._handles.clear()
 
     @contextmanager
-    def forward(self, n_examples: int) -> Iterator[None]:
-        """Record what runs inside as one forward pass over a batch of `n_examples`."""
-        self._batch = Batch(first=self._batch.first + self._batch.n_examples, n_examples=n_examples)
+    def forward(self, n_examples: int, batch_dim: int = 0) -> Iterator[None]:
+        """Record what runs inside as one forward pass over a batch of `n_examples` along `batch_dim`."""
+        first = self._batch.first + self._batch.n_examples
+        self._batch = Batch(first=first, n_examples=n_examples, dim=batch_dim)
         self._running = True
         try:
             with _FunctionMode(self):

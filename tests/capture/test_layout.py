@@ -87,3 +87,12 @@ def test_axes_are_read_as_examples_positions_units(
     assert axes.independent is independent
     assert axes.tensor.untyped_storage()._cdata == x.untyped_storage()._cdata
     assert (axes.caveat is None) == (shape[0] == n or unit_dim == 0 or shape[1:2] == (n,))
+
+
+def test_sequence_first_inputs_have_their_examples_second() -> None:
+    """With the batch along dimension 1, equal sizes of time and batch are told apart."""
+    x = torch.randn(6, 6, 4)
+    x[0, 5] = 7.0
+    first, second = read_axes(x, 2, 6).tensor, read_axes(x, 2, 6, 1).tensor
+    assert torch.equal(first[0, 5], second[5, 0])
+    assert tuple(read_axes(torch.randn(6, 4), 1, 6, 1).tensor.shape) == (6, 4)

@@ -1,0 +1,253 @@
+"""A run as one self-contained HTML page: no network, nothing to install, nothing beside it."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
+
+from gaussprobe import store
+from gaussprobe.errors import StoreError
+from gaussprobe.reports import figures, glossary, json_form, text
+from gaussprobe.types import VERDICTS, LayerScore, Run, SitePicture, UnitPicture, Verdict
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_GLYPH: dict[Verdict, str] = {
+    "gaussian": "G",
+    "near-gaussian": "≈",
+    "non-gaussian": "×",
+    "undetermined": "?",
+}
+_FOREST_WIDTH = 100
+_QQ_CAPTION = "Q-Q plot; a normal sample follows the thin dashed line"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Figure:
+    """An inline SVG and what stands under it."""
+
+    svg: Markup
+    caption: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Panel:
+    """What the page says of one site."""
+
+    anchor: str
+    position: int
+    score: LayerScore
+    figures: tuple[_Figure, ...]
+
+
+def write(run: Run, path: str | Path) -> None:
+    """Write the report of a run, replacing an older page there whole or not at all.
+
+    Args:
+        run: the run; the last recorded step is shown.
+        path: where to; its folder must exist.
+
+    Raises:
+        StoreError: if `path` cannot be written, or holds something other than an HTML page.
+    """
+    path = Path(path)
+    if path.is_file() and not _is_page(path):
+        raise StoreError(
+            f"{path} exists and is not an HTML page: left as it is.\nChoose another name, or delete it first."
+        )
+    store.replace_file(path, render(run).encode())
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a file is empty or begins as an HTML page does; an unreadable one is left to the writer."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(256)
+    except OSError:
+        return True
+    return start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")) or not start
+
+
+def render(run: Run) -> str:
+    """The report of a run as the text of one HTML page; the same for the same run.
+
+    Args:
+        run: the run; the last recorded step is shown.
+
+    Returns:
+        The page.
+    """
+    scores = text.shown(run)
+    pictures = {(picture.step, picture.site): picture for picture in run.pictures}
+    panels: dict[int, _Panel] = {}
+    with figures.figure_style():
+        for position, score in enumerate(scores, start=1):
+            picture = pictures.get((score.step, score.site))
+            panels[id(score)] = _Panel(
+                anchor=f"site-{position}",
+                position=position,
+                score=score,
+                figures=_figures(score, picture, f"f{position}"),
+            )
+    layers, activations = text.split(scores)
+    page: str = _template().render(
+        run=run,
+        metadata=run.metadata,
+        strip=[panels[id(score)] for score in scores],
+        layers=[panels[id(score)] for score in layers],
+        activations=[panels[id(score)] for score in activations],
+        headline=_coded(text.headline(run)),
+        synthetic=text.synthetic_sentence(run),
+        step_sentence=text.step_sentence(run),
+        tally=text.tally(layers),
+        tests=list(dict.fromkeys(name for score in scores for name in score.tests)),
+        provenance=_provenance(run),
+    )
+    return page
+
+
+def _template() -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # Names and notes may come from a file that nobody vouches for, and UTF-8 cannot hold every string.
+        finalize=lambda value: (
+            text.plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+        ),
+    )
+    environment.filters |= {
+        "breakable": _breakable,
+        "interval": _interval,
+        "num": lambda value: _typeset(text.number(value)),
+        "percent": text.percent,
+        "pvalue": lambda value: _typeset(text.pvalue(value)),
+        "sortable": lambda value: "" if value is None or math.isnan(value) else repr(float(value)),
+    }
+    environment.globals |= {
+        "css": _asset("report.css"),
+        "forest": _forest,
+        "is_empty": _is_empty,
+        "glossary": glossary,
+        "glyphs": _GLYPH,
+        "primary": text.PRIMARY_TEST,
+        "script": _asset("report.js"),
+        "verdicts": VERDICTS,
+    }
+    return environment.get_template("report.html.j2")
+
+
+def _asset(name: str) -> Markup:
+    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704  our own file
+
+
+def _typeset(number: str) -> str:
+    """A number with a minus sign and an infinity sign in place of ASCII."""
+    return "∞" if number == "inf" else number.replace("inf", "∞").replace("-", "−")
+
+
+def _interval(summary: Any) -> tuple[str, str]:
+    estimate, limits = text.interval(summary.median, summary.low, summary.high)
+    return _typeset(estimate), _typeset(limits)
+
+
+def _coded(sentence: str) -> Markup:
+    """A sentence with what stands between backticks set as code."""
+    parts = sentence.split("`")
+    if len(parts) % 2 == 0:
+        return escape(sentence)
+    coded = (Markup("<code>{}</code>").format(_breakable(part)) for part in parts[1::2])
+    return Markup("").join(part for pair in zip(parts[::2], [*coded, ""], strict=True) for part in pair)
+
+
+def _breakable(name: str) -> Markup:
+    """A site's name that a narrow column may break after its separators."""
+    parts = re.findall(r"[^.:_/]*[.:_/]|[^.:_/]+", text.plain(name))
+    return Markup("<wbr>").join(parts)
+
+
+def _figures(score: LayerScore, picture: SitePicture | None, key: str) -> tuple[_Figure, ...]:
+    units = () if picture is None else picture.units
+    drawn = []
+    for index, unit in enumerate(units):
+        title = f"Histogram of unit {unit.unit} of {score.site}, the {unit.role} unit, against the normal law"
+        svg = figures.histogram(unit, title, f"{key}h{index}")
+        if svg:
+            drawn.append(_Figure(svg=Markup(svg), caption=_caption(unit)))  # noqa: S704  escaped where made
+    title = f"Q-Q plot of {' and '.join(f'the {unit.role} unit' for unit in units)} of {score.site}"
+    svg = figures.qq_plot(units, title, f"{key}q")
+    if svg:
+        drawn.append(_Figure(svg=Markup(svg), caption=_QQ_CAPTION))  # noqa: S704  escaped where made
+    return tuple(drawn)
+
+
+def _caption(unit: UnitPicture) -> str:
+    role = unit.role.capitalize()
+    caption = f"{role} unit, no. {unit.unit}: delta {_typeset(text.number(unit.delta))}"
+    caption += f", mean {_typeset(text.number(unit.mean))}, sd {text.number(unit.sd)}"
+    outside = unit.below + unit.above
+    if outside:
+        caption += f"; {outside:,} of {outside + sum(unit.counts):,} samples lie beyond the range drawn"
+    return caption
+
+
+def _forest(score: LayerScore) -> dict[str, Any]:
+    """Where delta, its interval, the worst unit and the bands stand on a cube-root scale from 0 to 1."""
+
+    def place(value: float) -> float | None:
+        if math.isnan(value):
+            return None
+        return round(_FOREST_WIDTH * math.cbrt(min(max(value, 0.0), 1.0)), 1)
+
+    delta = score.delta
+    return {
+        "median": place(delta.median),
+        "low": place(delta.low),
+        "high": place(delta.high),
+        "worst": place(delta.worst),
+        "bands": (place(glossary.BAND_LOW), place(glossary.BAND_HIGH)),
+    }
+
+
+def _is_empty(score: LayerScore) -> bool:
+    """Whether no number at all could be had of a site."""
+    numbers = [score.delta.median, score.negentropy.median, score.qq_r2, score.ks_distance, score.wasserstein]
+    numbers += [score.skewness, score.excess_kurtosis, *(test.statistic for test in score.tests.values())]
+    return all(math.isnan(number) for number in numbers)
+
+
+def _provenance(run: Run) -> list[tuple[str, str]]:
+    metadata = run.metadata
+    data: Mapping[str, Any] = metadata.data
+    known = [f"{key}: {_value(value)}" for key, value in data.items() if value not in (None, "", [], {}, ())]
+    return [
+        ("Command", metadata.command or "run from Python"),
+        ("Model", metadata.model),
+        ("Data", "; ".join(known) or "not recorded"),
+        ("Samples per unit", f"at most {metadata.max_samples:,}; the number tested stands with each site"),
+        ("Seed", str(metadata.seed)),
+        ("View", f"{metadata.view}: {glossary.VIEW_MEANING[metadata.view]}"),
+        ("Mode and device", f"{metadata.mode}, {metadata.device}"),
+        ("Made", f"{metadata.created or 'not recorded'}, in {text.number(metadata.seconds)} s"),
+        ("gaussprobe", metadata.gaussprobe),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in metadata.versions.items())),
+    ]
+
+
+def _value(value: Any) -> str:
+    plain = json_form.strict(value)
+    if isinstance(plain, bool):
+        return "yes" if plain else "no"
+    if isinstance(plain, list) and all(isinstance(item, str) for item in plain):
+        return ", ".join(plain)
+    if isinstance(plain, int) and plain >= 10_000:
+        return f"{plain:,}"
+    return str(plain)

@@ -1,0 +1,265 @@
+"""A run as a table in a terminal, worst layer first."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gaussprobe.reports import text
+from gaussprobe.types import LayerScore, Run, Verdict
+
+_STYLE: dict[Verdict, str] = {
+    "gaussian": "blue",
+    "near-gaussian": "cyan",
+    "non-gaussian": "bold red",
+    "undetermined": "yellow",
+}
+_GAP = 2
+_INDENT = " "
+_NO_PVALUE = "-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Column:
+    """One column: its header, and each site's lines: the first with a style, the others dim."""
+
+    header: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...]
+    styles: tuple[str, ...] = ()
+    right: bool = True
+
+    @property
+    def width(self) -> int:
+        return max(len(line) for lines in (self.header, *self.cells) for line in lines)
+
+
+def render(run: Run, console: Console) -> None:
+    """Print a run: the headline, the layers worst first, the outputs of nonlinearities, gaps and warnings.
+
+    Where there is room each site has one line; else a row is stacked and negentropy left out; below some 60
+    columns each site is a short paragraph. Verdict, delta, worst unit and n tested are always there, and a
+    site's name is folded, never cut.
+
+    Args:
+        run: the run; the last recorded step is shown.
+        console: where to print; it decides width and whether there is colour.
+    """
+    layers, activations = text.split(text.shown(run))
+    _say(console, text.synthetic_sentence(run), "bold reverse yellow")
+    _say(console, text.headline(run), "bold")
+    _say(console, text.step_sentence(run))
+    if layers or activations:
+        console.print()
+    if layers:
+        _sites(layers, console)
+    if activations:
+        _say(console, "Outputs of nonlinearities, not counted above", "bold")
+        _sites(activations, console)
+    notes = [f"{_some_sites(sites)}: {note}" for note, sites in text.gathered_notes(layers + activations)]
+    _list(console, "Notes", notes)
+    _list(console, "Not captured", [f"{item.site}: {item.reason}" for item in run.not_captured])
+    _list(console, "Warnings", run.warnings)
+    _say(console, _provenance(run), "dim")
+
+
+def _sites(scores: Sequence[LayerScore], console: Console) -> None:
+    """Print the first layout in which names have room."""
+    names = [text.plain(score.site, console.encoding) for score in scores]
+    longest = max(map(len, names))
+    kinds = [_kinds(score) for score in scores]
+    wide, stacked = _wide_columns(scores), _stacked_columns(scores)
+    kind = _Column(header=("kind",), cells=tuple((line,) for line in kinds), right=False)
+    alone = max(longest, len("site"))
+    with_kinds = max(alone, *(len(line) + len(_INDENT) for line in kinds))
+    for columns, below, wanted, needed in (
+        ([kind, *wide], None, alone, alone),
+        (wide, kinds, with_kinds, min(with_kinds, 24)),
+        (stacked, kinds, with_kinds, min(with_kinds, 15)),
+    ):
+        room = console.width - sum(column.width + _GAP for column in columns)
+        if room >= needed:
+            _table(names, below, columns, min(room, wanted), console)
+            return
+    for name, score in zip(names, scores, strict=True):
+        _paragraph(name, score, console)
+
+
+def _table(
+    names: Sequence[str],
+    kinds: Sequence[str] | None,
+    columns: Sequence[_Column],
+    room: int,
+    console: Console,
+) -> None:
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("site", width=room, overflow="fold", vertical="top")
+    for column in columns:
+        header = Text("\n".join(column.header))
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        table.add_column(header, justify=justify, width=column.width, no_wrap=True, vertical="top")
+    for row, name in enumerate(names):
+        cell = Text(f"\n{_INDENT}".join(fold(name, room, len(_INDENT))))
+        if kinds is not None:
+            for line in fold(kinds[row], room - len(_INDENT)):
+                cell.append(f"\n{_INDENT}{line}", style="dim")
+        table.add_row(cell, *(_lines(column, row) for column in columns))
+    console.print(table)
+    console.print()
+
+
+def _lines(column: _Column, row: int) -> Text:
+    first, *others = column.cells[row]
+    result = Text(first, style=column.styles[row] if column.styles else "")
+    return Text.assemble(result, *((f"\n{line}", "dim") for line in others))
+
+
+def _paragraph(name: str, score: LayerScore, console: Console) -> None:
+    unit = " ".join(_worst(score))
+    console.print(Text(f"{name} ({_kinds(score)})", style="bold", overflow="fold"))
+    said = Text(f"{_INDENT}{score.verdict}", style=_STYLE[score.verdict])
+    console.print(Text.assemble(said, f", {score.departure}; {text.delta_text(score)}"))
+    n_tested = f"n tested {score.n_tested:,} of {score.n_seen:,}"
+    console.print(Text(f"{_INDENT}worst unit {unit}; p {_pvalue(score)}; {n_tested}"))
+    console.print()
+
+
+def _kinds(score: LayerScore) -> str:
+    return "+".join(score.kind) or "no kind"
+
+
+def _verdicts(scores: Sequence[LayerScore]) -> tuple[str, ...]:
+    return tuple(_STYLE[score.verdict] for score in scores)
+
+
+def _intervals(scores: Sequence[LayerScore]) -> list[tuple[str, str]]:
+    return [text.interval(s.delta.median, s.delta.low, s.delta.high) for s in scores]
+
+
+def _column(*header: str, cells: Iterable[str]) -> _Column:
+    return _Column(header=header, cells=tuple((cell,) for cell in cells))
+
+
+def _wide_columns(scores: Sequence[LayerScore]) -> list[_Column]:
+    return [
+        _Column(
+            header=("verdict",),
+            cells=tuple((s.verdict,) for s in scores),
+            styles=_verdicts(scores),
+            right=False,
+        ),
+        _Column(header=("departure",), cells=tuple((s.departure,) for s in scores), right=False),
+        _column("delta [95% interval]", cells=(" ".join(pair).strip() for pair in _intervals(scores))),
+        _column("J", "(nats)", cells=(text.number(s.negentropy.median) for s in scores)),
+        _column("worst unit", "(its delta)", cells=(" ".join(_worst(s)) for s in scores)),
+        _column("units", "reject.", cells=(_rejected(s) for s in scores)),
+        _column("p", cells=(_pvalue(s) for s in scores)),
+        _column("n", "tested", cells=(f"{s.n_tested:,}" for s in scores)),
+        _column("of n", "seen", cells=(f"{s.n_seen:,}" for s in scores)),
+    ]
+
+
+def _stacked_columns(scores: Sequence[LayerScore]) -> list[_Column]:
+    return [
+        _Column(
+            header=("verdict", "departure"),
+            cells=tuple((s.verdict, s.departure) for s in scores),
+            styles=_verdicts(scores),
+            right=False,
+        ),
+        _Column(header=("delta", "[95%]"), cells=tuple((first, rest) for first, rest in _intervals(scores))),
+        _Column(header=("worst", "unit"), cells=tuple(_worst(s) for s in scores)),
+        _Column(header=("p", "rej."), cells=tuple((_pvalue(s), _rejected(s)) for s in scores)),
+        _Column(header=("n", "tested"), cells=tuple((f"{s.n_tested:,}", f"of {s.n_seen:,}") for s in scores)),
+    ]
+
+
+def _worst(score: LayerScore) -> tuple[str, ...]:
+    if score.delta.worst_unit is None:
+        return (text.NOT_AVAILABLE,)
+    return f"{score.delta.worst_unit}", f"({text.number(score.delta.worst)})"
+
+
+def _pvalue(score: LayerScore) -> str:
+    test = score.tests.get(text.PRIMARY_TEST)
+    return _NO_PVALUE if test is None or test.pvalue is None else text.pvalue(test.pvalue)
+
+
+def _rejected(score: LayerScore) -> str:
+    test = score.tests.get(text.PRIMARY_TEST)
+    none = test is None or test.rejected_fraction is None
+    return _NO_PVALUE if test is None or none else text.percent(test.rejected_fraction)
+
+
+def fold(name: str, width: int, indent: int = 0) -> list[str]:
+    """A site's name in lines, broken after a separator where that can be.
+
+    Args:
+        name: the name.
+        width: characters on the first line.
+        indent: how many fewer there are on the others.
+
+    Returns:
+        Lines that joined give the name again.
+
+    Raises:
+        ValueError: if a line has no room for a character.
+    """
+    if width - indent < 1:
+        raise ValueError(f"width must exceed indent, got width={width} and indent={indent}")
+    lines = [""]
+    for part in re.findall(r"[^.:_+/]*[.:_+/]|[^.:_+/]+", name):
+        rest = part
+        room = width if len(lines) == 1 else width - indent
+        if lines[-1] and len(lines[-1]) + len(rest) > room and len(rest) <= width - indent:
+            lines.append("")
+        while len(lines[-1]) + len(rest) > (room := width if len(lines) == 1 else width - indent):
+            cut = room - len(lines[-1])
+            lines[-1], rest = lines[-1] + rest[:cut], rest[cut:]
+            lines.append("")
+        lines[-1] += rest
+    return lines
+
+
+def _some_sites(sites: Sequence[str], most: int = 3) -> str:
+    shown = ", ".join(sites[:most])
+    return shown if len(sites) <= most else f"{shown} and {len(sites) - most} more"
+
+
+def _list(console: Console, title: str, items: Iterable[str]) -> None:
+    lines = [text.plain(item, console.encoding) for item in items]
+    if not lines:
+        return
+    console.print(Text(f"{title} ({len(lines)})", style="bold"))
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(width=1)
+    grid.add_column(overflow="fold")
+    for line in lines:
+        grid.add_row("-", Text(line))
+    console.print(grid)
+    console.print()
+
+
+def _say(console: Console, sentence: str | None, style: str = "") -> None:
+    if sentence:
+        console.print(Text(text.plain(sentence, console.encoding), style=style, overflow="fold"))
+
+
+def _provenance(run: Run) -> str:
+    metadata = run.metadata
+    parts = [
+        metadata.model,
+        f"view {metadata.view}",
+        f"{metadata.mode} mode",
+        f"seed {metadata.seed}",
+        f"at most {metadata.max_samples:,} samples per unit",
+        f"p: Simes over units of {text.PRIMARY_TEST}, - where withheld",
+        f"gaussprobe {metadata.gaussprobe}",
+    ]
+    return "; ".join(parts)

@@ -1,0 +1,253 @@
+"""Words and numbers that every report shares: the headline, what comes first, how a number is written."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from gaussprobe.types import VERDICTS, LayerScore, Run, Verdict
+
+PRIMARY_TEST = "shapiro_wilk"
+NOT_AVAILABLE = "n/a"
+WITHHELD = "withheld"
+
+_HAS = {
+    "none": "has no clear departure",
+    "multimodal": "is multimodal",
+    "atoms": "has atoms",
+    "discrete": "is discrete",
+}
+
+
+def number(value: float, digits: int = 3) -> str:
+    """A number to `digits` significant digits: `.0412`, `-1.20`, `12,300`, `2.5e-06`, `inf`, `n/a`.
+
+    Args:
+        value: the number.
+        digits: significant digits.
+
+    Returns:
+        Its text, in ASCII, without the zero before the point.
+    """
+    if not math.isfinite(value):
+        return NOT_AVAILABLE if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    if value == 0:
+        return "0"
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    power = int(exponent)
+    if power < -4 or power >= 6:
+        return f"{mantissa}e{power:+03d}"
+    return _pointed(value, max(digits - 1 - power, 0))
+
+
+def interval(median: float, low: float, high: float) -> tuple[str, str]:
+    """An estimate and its interval to the same decimals: three digits of the largest, at most four decimals.
+
+    Args:
+        median: the estimate.
+        low, high: the limits.
+
+    Returns:
+        `(".0412", "[.0371, .0460]")`; `("n/a", "")` where there is no estimate.
+    """
+    if math.isnan(median):
+        return NOT_AVAILABLE, ""
+    sizes = [abs(value) for value in (median, low, high) if math.isfinite(value)]
+    largest = max(sizes, default=0.0)
+    if largest >= 1e6:
+        return number(median), f"[{number(low)}, {number(high)}]"
+    power = math.floor(math.log10(largest)) if largest > 0 else 0
+    decimals = min(max(2 - power, 0), 4)
+    texts = [_pointed(v, decimals) if math.isfinite(v) else number(v) for v in (median, low, high)]
+    if not math.isfinite(median) or math.isnan(low) or math.isnan(high):
+        return texts[0], ""
+    return texts[0], f"[{texts[1]}, {texts[2]}]"
+
+
+def _pointed(value: float, decimals: int) -> str:
+    text = f"{value:,.{decimals}f}"
+    if float(text.replace(",", "")) == 0:
+        text = text.removeprefix("-")
+    return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def pvalue(value: float | None) -> str:
+    """A p-value to two digits; `<1e-4` below that, `>.99` where rounding would say 1, `withheld` without one.
+
+    Args:
+        value: the p-value, None when withheld, NaN when it could not be computed.
+
+    Returns:
+        Its text, in ASCII.
+    """
+    if value is None:
+        return WITHHELD
+    if math.isnan(value):
+        return NOT_AVAILABLE
+    if value < 1e-4:
+        return "<1e-4"
+    return ">.99" if 0.99 < value < 1 else number(value, 2)
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage; `<1%` and `>99%` where rounding would say none or all.
+
+    Args:
+        value: the share, None when withheld, NaN when it could not be computed.
+
+    Returns:
+        Its text, in ASCII.
+    """
+    if value is None:
+        return WITHHELD
+    if math.isnan(value):
+        return NOT_AVAILABLE
+    if 0 < value < 0.01:
+        return "<1%"
+    if 0.99 < value < 1:
+        return ">99%"
+    return f"{100 * value:.0f}%"
+
+
+def plain(text: str, encoding: str = "utf-8") -> str:
+    """Text that cannot steer a terminal or break a document: what does not print is written as an escape.
+
+    Args:
+        text: a site's name, a note, a reason: it may come from a file that nobody vouches for.
+        encoding: of where it is to be written.
+
+    Returns:
+        The text with control, format and lone surrogate characters written as `\\x1b`, `\\u202e`, `\\udcff`,
+        and whatever `encoding` has not likewise.
+    """
+    safe = "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in text
+    )
+    return safe.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def shown(run: Run) -> tuple[LayerScore, ...]:
+    """The scores that a report shows: those of the last recorded step, in execution order."""
+    last = max((score.step for score in run.scores), default=0)
+    return tuple(score for score in run.scores if score.step == last)
+
+
+def step_sentence(run: Run) -> str | None:
+    """Which step is shown, None for a run of one step."""
+    steps = sorted({score.step for score in run.scores})
+    if len(steps) < 2:
+        return None
+    return f"Shown: step {steps[-1]:,}, the last of {len(steps):,} recorded."
+
+
+def worst_first(scores: Iterable[LayerScore]) -> list[LayerScore]:
+    """Scores by how much they need a look: non-finite ones, then by falling delta, then those without one.
+
+    Args:
+        scores: in execution order, which breaks ties.
+
+    Returns:
+        The same scores, sorted.
+    """
+
+    def key(score: LayerScore) -> tuple[int, float]:
+        if score.departure == "non-finite":
+            return 0, 0.0
+        delta = score.delta.median
+        return (2, 0.0) if math.isnan(delta) else (1, -delta)
+
+    return sorted(scores, key=key)
+
+
+def split(scores: Iterable[LayerScore]) -> tuple[list[LayerScore], list[LayerScore]]:
+    """The layers that count, and those that do not (outputs of nonlinearities), each worst first."""
+    ranked = worst_first(scores)
+    return [s for s in ranked if s.headline], [s for s in ranked if not s.headline]
+
+
+def tally(scores: Iterable[LayerScore]) -> dict[Verdict, int]:
+    """How many scores have each verdict, in the order of `VERDICTS`."""
+    found = [score.verdict for score in scores]
+    return {verdict: found.count(verdict) for verdict in VERDICTS}
+
+
+def headline(run: Run) -> str:
+    """The one sentence to take away, or two: over the layers that count, never over activation sites.
+
+    Args:
+        run: the run.
+
+    Returns:
+        Text such as "5 of 9 layers are non-gaussian; the worst, `net.3`, is heavy-tailed (delta .0412
+        [.0371, .0460])."
+    """
+    layers = split(shown(run))[0]
+    if not layers:
+        return "No layer could be measured; see what was not captured, and why."
+    total = len(layers)
+    counts = tally(layers)
+    broken = [score for score in layers if score.departure == "non-finite"]
+    worst = next((score for score in layers if score.verdict == "non-gaussian"), None)
+    if worst is not None:
+        some = _count(counts["non-gaussian"], total, "non-gaussian")
+        which = "it" if total == 1 else f"the worst, `{plain(worst.site)}`,"
+        sentence = f"{some}; {which} {_departs(worst)} ({delta_text(worst)})."
+    elif counts["gaussian"] == total:
+        sentence = "The one layer is gaussian." if total == 1 else f"All {total} layers are gaussian."
+    else:
+        rest = _listed([f"{count} {verdict}" for verdict, count in counts.items() if count])
+        sentence = f"No layer is shown to be non-gaussian: of {total}, {rest}."
+    if broken:
+        holds = "it holds" if len(broken) == 1 else f"and {len(broken) - 1} more: they hold"
+        sentence = (
+            f"`{plain(broken[0].site)}` {holds} NaN or infinity. ".replace("` it holds", "` holds") + sentence
+        )
+    return sentence
+
+
+def delta_text(score: LayerScore) -> str:
+    """`delta .0412 [.0371, .0460]`."""
+    estimate, limits = interval(score.delta.median, score.delta.low, score.delta.high)
+    return f"delta {estimate} {limits}".rstrip()
+
+
+def _departs(score: LayerScore) -> str:
+    return _HAS.get(score.departure, f"is {score.departure}")
+
+
+def _count(count: int, total: int, what: str) -> str:
+    if count == total:
+        return f"The one layer is {what}" if total == 1 else f"All {total} layers are {what}"
+    return f"{count} of {total} layers {'is' if count == 1 else 'are'} {what}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def is_synthetic(run: Run) -> bool:
+    """Whether the model was fed made-up inputs."""
+    return run.metadata.data.get("synthetic") is True
+
+
+def synthetic_sentence(run: Run) -> str | None:
+    """The warning owed to every reader of a run on made-up inputs; None where inputs are real."""
+    if not is_synthetic(run):
+        return None
+    notes = run.metadata.data.get("notes")
+    said = str(notes[0]).removeprefix("made up: ") if isinstance(notes, list | tuple) and notes else ""
+    how = f" ({plain(said)})" if said else ""
+    return (
+        f"SYNTHETIC INPUTS: the model was fed made-up inputs{how}, not data. "
+        "What is said here holds for those inputs only."
+    )
+
+
+def gathered_notes(scores: Iterable[LayerScore]) -> list[tuple[str, list[str]]]:
+    """Each different note once, with the sites that carry it, in execution order."""
+    notes: dict[str, list[str]] = {}
+    for score in scores:
+        for note in score.notes:
+            notes.setdefault(note, []).append(score.site)
+    return list(notes.items())
