@@ -84,7 +84,7 @@ def scan(
         mode: `"eval"`, or `"train"` to see training-mode normalization (no p-values then).
         max_units: units per site that are scored; random ones, noted, where there are more.
         batch_size: of data sets that have to be cut, None for 128.
-        device: where to run, None for where the model is.
+        device: where to run, None for where the model is; a model is moved back afterwards.
         factory: `"pkg.mod:fn"` that builds the model a state_dict belongs to.
         trust_pickle: open files that can run code.
         command: the command line to record.
@@ -104,18 +104,20 @@ def scan(
     kinds = _check_arguments(view, max_samples, deep, kind, mode, max_units)
     started = time.perf_counter()
     report = progress or _silent
-    with isolated_rng(seed, _cuda_devices(model, device)):
+    target = None if device is None else _device(device)
+    with isolated_rng(seed, _cuda_devices(model, target)):
         report("opening the model", 0, None)
         opened = models.open_model(model, factory=factory, trust_pickle=trust_pickle)
-        module = opened.module if device is None else opened.module.to(_device(device))
-        inputs = _inputs(batches, module, batch_size, seed)
+        module = opened.module
         capture = Capture(
             module,
             plan=Plan(seed=seed, max_samples=max_samples, max_units=max_units),
             include=_patterns(include),
             exclude=_patterns(exclude),
         )
-        n_examples, notes = _run(capture, module, inputs, mode, report)
+        with _moved(module, target) as where:
+            inputs = _inputs(batches, module, batch_size, seed)
+            n_examples, notes = _run(capture, module, inputs, mode, report)
     samples = _select(capture.samples(), kinds)
     not_captured = capture.not_captured()
     if not samples:
@@ -144,7 +146,7 @@ def scan(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(time.perf_counter() - started, 3),
             versions=_versions(),
-            device=str(_module_device(module)),
+            device=str(where),
         ),
         scores=tuple(s.score for s in scored),
         pictures=tuple(s.picture for s in scored),
@@ -259,7 +261,25 @@ def _device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise DataError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+    if device.type == "meta":
+        raise DataError("device 'meta' cannot be used: its tensors hold no values")
     return device
+
+
+@contextmanager
+def _moved(module: nn.Module, device: torch.device | None) -> Iterator[torch.device]:
+    """The model on another device inside, and back where it was afterwards."""
+    home = _module_device(module)
+    if device is None or device == home:
+        yield home
+        return
+    if len({p.device for p in module.parameters()}) > 1:
+        raise ValueError("device must be None for a model whose parameters lie on several devices")
+    module.to(device)
+    try:
+        yield _module_device(module)
+    finally:
+        module.to(home)
 
 
 def _module_device(module: nn.Module) -> torch.device:
@@ -267,11 +287,11 @@ def _module_device(module: nn.Module) -> torch.device:
     return next((t.device for t in tensors), torch.device("cpu"))
 
 
-def _cuda_devices(model: Any, device: str | None) -> list[int]:
+def _cuda_devices(model: Any, device: torch.device | None) -> list[int]:
     """CUDA devices whose random state the scan may touch."""
     if not torch.cuda.is_available():
         return []
-    wanted = [torch.device(device)] if device is not None else []
+    wanted = [] if device is None else [device]
     if isinstance(model, nn.Module):
         wanted += [p.device for p in model.parameters()]
     return sorted({d.index or 0 for d in wanted if d.type == "cuda"})

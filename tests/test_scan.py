@@ -250,6 +250,8 @@ def test_synthetic_inputs_are_announced() -> None:
         ({"view": "layer"}, UnsupportedError, 'view "layer"'),
         ({"deep": True}, UnsupportedError, "deep capture"),
         ({"device": "cuda:99"}, DataError, "device 'cuda:99' cannot be used"),
+        ({"device": "meta"}, DataError, "device 'meta' cannot be used"),
+        ({"device": "gpu"}, DataError, "device 'gpu' cannot be used"),
     ],
 )
 def test_bad_arguments_are_named(options: dict[str, object], error: type[Exception], match: str) -> None:
