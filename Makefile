@@ -18,13 +18,13 @@ lint: $(STAMP)
 	$(BIN)/lint-imports --no-cache
 
 bench: $(STAMP)
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-disable-gc
+	$(BIN)/python -m pytest tests/benchmarks -s --benchmark-only --benchmark-disable-gc
 
 # The false-positive rates of every p-value, into docs/calibration.md (about ten minutes).
 calibrate: $(STAMP)
 	$(BIN)/python -m tests.calibration.run --out docs/calibration.md
 
-# The Monte Carlo tables shipped in gaussprobe/stats/tables.
+# The Monte Carlo tables shipped in gaussprobe/stats/data.
 tables: $(STAMP)
 	$(BIN)/python -m gaussprobe.stats.build_tables
 

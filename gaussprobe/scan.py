@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import difflib
 import platform
-import random
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast, get_args
 
-import numpy as np
 import torch
 from torch import nn
 
 import gaussprobe
-from gaussprobe import models, scores
+from gaussprobe import borrow, models, scores
 from gaussprobe.capture import Capture, Plan
 from gaussprobe.errors import (
     CaptureError,
@@ -104,8 +101,8 @@ def scan(
     kinds = _check_arguments(view, max_samples, deep, kind, mode, max_units)
     started = time.perf_counter()
     report = progress or _silent
-    target = None if device is None else _device(device)
-    with isolated_rng(seed, _cuda_devices(model, target)):
+    target = None if device is None else borrow.open_device(device)
+    with borrow.isolated_rng(seed, borrow.cuda_devices(model, target)):
         report("opening the model", 0, None)
         opened = models.open_model(model, factory=factory, trust_pickle=trust_pickle)
         module = opened.module
@@ -115,7 +112,7 @@ def scan(
             include=_patterns(include),
             exclude=_patterns(exclude),
         )
-        with _moved(module, target) as where:
+        with borrow.moved(module, target) as where:
             inputs = _inputs(batches, module, batch_size, seed)
             n_examples, notes = _run(capture, module, inputs, mode, report)
     samples = _select(capture.samples(), kinds)
@@ -204,8 +201,8 @@ def _run(
     capture: Capture, module: nn.Module, inputs: models.Inputs, mode: Mode, report: Progress
 ) -> tuple[int, list[str]]:
     """Run every batch through the model; returns the number of examples and what was noted of the data."""
-    device, n_examples, notes = _module_device(module), 0, dict.fromkeys(inputs.notes)
-    with _as_found(module), torch.no_grad(), capture:
+    device, n_examples, notes = borrow.device_of(module), 0, dict.fromkeys(inputs.notes)
+    with borrow.as_found(module), torch.no_grad(), capture:
         module.train(mode == "train")
         for batch in inputs.batches:
             report("running the model", n_examples, inputs.n_examples)
@@ -253,86 +250,6 @@ def _batch_size(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any
         raise DataError("a batch holds no tensor with a first dimension to count examples by")
     dim = int(tensor.ndim == 3 and models.sequence_first(module))
     return int(tensor.shape[dim]), dim
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise DataError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
-    if device.type == "meta":
-        raise DataError("device 'meta' cannot be used: its tensors hold no values")
-    return device
-
-
-@contextmanager
-def _moved(module: nn.Module, device: torch.device | None) -> Iterator[torch.device]:
-    """The model on another device inside, and back where it was afterwards."""
-    home = _module_device(module)
-    if device is None or device == home:
-        yield home
-        return
-    if len({p.device for p in module.parameters()}) > 1:
-        raise ValueError("device must be None for a model whose parameters lie on several devices")
-    module.to(device)
-    try:
-        yield _module_device(module)
-    finally:
-        module.to(home)
-
-
-def _module_device(module: nn.Module) -> torch.device:
-    tensors: Iterable[torch.Tensor] = (*module.parameters(), *module.buffers())
-    return next((t.device for t in tensors), torch.device("cpu"))
-
-
-def _cuda_devices(model: Any, device: torch.device | None) -> list[int]:
-    """CUDA devices whose random state the scan may touch."""
-    if not torch.cuda.is_available():
-        return []
-    wanted = [] if device is None else [device]
-    if isinstance(model, nn.Module):
-        wanted += [p.device for p in model.parameters()]
-    return sorted({d.index or 0 for d in wanted if d.type == "cuda"})
-
-
-@contextmanager
-def isolated_rng(seed: int, cuda_devices: Sequence[int] = ()) -> Iterator[None]:
-    """Seed Python's, NumPy's and torch's generators inside, and put all of them back afterwards."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=list(cuda_devices)):
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.default_generator.manual_seed(seed)
-        for index in cuda_devices:
-            torch.cuda.default_generators[index].manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
-
-
-@contextmanager
-def _as_found(module: nn.Module) -> Iterator[None]:
-    """Put each module's own training flag and every buffer back, whatever the forward did to them."""
-    flags = [(m, m.training) for m in module.modules()]
-    buffers = [
-        (m, name, buffer, None if buffer is None else buffer.detach().clone())
-        for m in module.modules()
-        for name, buffer in m._buffers.items()
-    ]
-    try:
-        yield
-    finally:
-        for m, training in flags:
-            m.training = training
-        with torch.no_grad():
-            for m, name, buffer, content in buffers:
-                m._buffers[name] = buffer
-                if buffer is not None and content is not None and not torch.equal(buffer, content):
-                    buffer.copy_(content)
 
 
 # -- what to keep

@@ -1,4 +1,4 @@
-"""Make `tables/null.json`: `python -m gaussprobe.stats.build_tables` (about six minutes on two free cores).
+"""Make `data/null.json`: `python -m gaussprobe.stats.build_tables` (about six minutes on two free cores).
 
 Simulates normal samples and keeps, at each n, quantiles of Lilliefors' D and of K2 and the mean and sd of the
 effect sizes; and the constants of the p-value of W past the range of the published ones. The result depends
@@ -30,7 +30,7 @@ from gaussprobe.stats import dagostino, effects, entropy, kolmogorov, normal_sco
 Floats: TypeAlias = "npt.NDArray[np.float64]"
 
 SEED = 20_240_607
-TARGET = Path(__file__).parent / "tables" / "null.json"
+TARGET = Path(__file__).parent / "data" / "null.json"
 
 # Levels of the quantiles; the smallest is what Benjamini-Hochberg over 1,000 units looks at.
 LEVELS = (

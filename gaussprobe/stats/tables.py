@@ -56,7 +56,7 @@ class _Tail:
 @functools.cache
 def load() -> dict[str, Any]:
     """The file of tables as it is."""
-    text = resources.files("gaussprobe.stats").joinpath("tables/null.json").read_text(encoding="utf-8")
+    text = resources.files("gaussprobe.stats").joinpath("data/null.json").read_text(encoding="utf-8")
     content: dict[str, Any] = json.loads(text)
     return content
 
