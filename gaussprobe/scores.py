@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -138,27 +139,16 @@ def score(samples: Samples) -> Scored:
     kinds = departure.kinds(sample, sizes["delta"], negligible=NEAR)
     notes += _interval_notes(samples, called, delta)
     notes += _unit_notes(samples, called, sizes["delta"], results[PRIMARY])
-    medians = {name: _median(sizes[name]) for name in sizes if name not in summaries}
-    layer = LayerScore(
-        site=samples.site.name,
-        kind=samples.site.kinds,
-        step=samples.step,
-        n_seen=samples.n_seen,
-        n_tested=samples.n_samples,
-        num_features=samples.sampling.num_features,
-        delta=delta,
-        negentropy=summaries["negentropy"],
-        qq_r2=medians["qq_r2"],
-        ks_distance=medians["ks_distance"],
-        wasserstein=medians["wasserstein"],
-        skewness=medians["skewness"],
-        excess_kurtosis=medians["excess_kurtosis"],
+    measured: dict[str, Any] = {name: _median(values) for name, values in sizes.items()}
+    layer = replace(
+        _blank(samples),
+        **(measured | summaries),
         tests={name: _over_units(result, samples.independent) for name, result in results.items()},
         verdict=called,
         departure=layer_departure(kinds, delta),
         notes=tuple(notes),
     )
-    picture = pictures.draw(samples.site.name, samples.step, sample, sizes["delta"], samples.sampling.units)
+    picture = pictures.draw(layer.site, layer.step, sample, sizes["delta"], samples.sampling.units)
     return Scored(score=layer, picture=picture)
 
 
@@ -176,8 +166,14 @@ def _refusal(samples: Samples) -> tuple[Departure, str] | None:
 
 
 def _unscored(samples: Samples, kind: Departure, notes: list[str]) -> Scored:
+    layer = replace(_blank(samples), departure=kind, notes=tuple(notes))
+    return Scored(score=layer, picture=SitePicture(site=layer.site, step=layer.step))
+
+
+def _blank(samples: Samples) -> LayerScore:
+    """What is known of a site before anything is measured."""
     nothing = GofSummary(statistic=_NAN, pvalue=None, rejected_fraction=None)
-    layer = LayerScore(
+    return LayerScore(
         site=samples.site.name,
         kind=samples.site.kinds,
         step=samples.step,
@@ -193,10 +189,8 @@ def _unscored(samples: Samples, kind: Departure, notes: list[str]) -> Scored:
         excess_kurtosis=_NAN,
         tests=dict.fromkeys(TESTS, nothing),
         verdict="undetermined",
-        departure=kind,
-        notes=tuple(notes),
+        departure="none",
     )
-    return Scored(score=layer, picture=SitePicture(site=layer.site, step=layer.step))
 
 
 def _summaries(samples: Samples, sizes: Mapping[str, torch.Tensor]) -> dict[str, Summary]:
