@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -82,6 +83,16 @@ def device_of(module: nn.Module) -> torch.device:
     """Where a module's first parameter or buffer is, the CPU when it has none."""
     tensors: Iterable[torch.Tensor] = (*module.parameters(), *module.buffers())
     return next((t.device for t in tensors), torch.device("cpu"))
+
+
+@contextmanager
+def eagerly() -> Iterator[None]:
+    """Compiled models run eagerly inside: hooks added after compilation are skipped in silence otherwise."""
+    if "torch._dynamo" not in sys.modules:  # nothing was compiled; the import costs seconds
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 @contextmanager

@@ -98,7 +98,7 @@ def scan(
         CaptureError: if the model has no site that fires.
         UnsupportedError: for `deep` and the other views.
     """
-    kinds = _check_arguments(view, max_samples, deep, kind, mode, max_units)
+    kinds = _check_arguments(view, max_samples, deep, seed, kind, mode, max_units)
     started = time.perf_counter()
     report = progress or _silent
     target = None if device is None else borrow.open_device(device)
@@ -127,6 +127,8 @@ def scan(
         scored.append(scores.score(one))
     description = {**inputs.description, "n_examples": n_examples, "notes": notes}
     said = list(opened.notes)
+    if mode == "train":
+        said.append("the model ran in training mode")
     if description.get("synthetic"):
         warnings.warn(SYNTHETIC, SyntheticInputWarning, stacklevel=2)
         said.insert(0, SYNTHETIC)
@@ -153,7 +155,13 @@ def scan(
 
 
 def _check_arguments(
-    view: View, max_samples: int, deep: bool, kind: Kind | Sequence[Kind] | None, mode: Mode, max_units: int
+    view: View,
+    max_samples: int,
+    deep: bool,
+    seed: int,
+    kind: Kind | Sequence[Kind] | None,
+    mode: Mode,
+    max_units: int,
 ) -> tuple[Kind, ...] | None:
     """Refuse what is out of range or not there yet; returns the kinds wanted."""
     if view not in get_args(View):
@@ -163,6 +171,8 @@ def _check_arguments(
     for name, value, least in (("max_samples", max_samples, scores.MIN_SAMPLES), ("max_units", max_units, 1)):
         if value < least:
             raise ValueError(f"{name} must be at least {least}, got {value!r}")
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be at least 0 and below 2**63, got {seed!r}")
     if view != "unit":
         raise UnsupportedError(f'view "{view}" is not in this version; it scores view "unit"')
     if deep:
@@ -223,11 +233,11 @@ def _forward(
     capture: Capture, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], size: int, dim: int
 ) -> None:
     try:
-        with capture.forward(size, dim):
+        with borrow.eagerly(), capture.forward(size, dim):
             module(*args, **kwargs)
     except GaussprobeError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         reached = f"after site {capture.last_site!r}" if capture.last_site else "before any site was reached"
         first = next(iter(str(error).strip().splitlines()), "")
         raise ForwardError(
@@ -265,10 +275,13 @@ def _check_selection(capture: Capture) -> None:
             f"exclude {', '.join(capture.exclude or ())!r} leaves none of {len(names)} sites"
         )
     pattern = ", ".join(capture.include)
-    near = difflib.get_close_matches(pattern.strip("*?"), names, n=3, cutoff=0.0)
-    raise SelectionError(
-        f"include {pattern!r} matches none of {len(names)} sites; nearest: {', '.join(near)}"
-    )
+    near = difflib.get_close_matches(pattern.strip("*?"), names, n=3, cutoff=0.5)
+    help_ = f"nearest: {', '.join(near)}" if near else f"they are: {_some(names)}"
+    raise SelectionError(f"include {pattern!r} matches none of {len(names)} sites\n{help_}")
+
+
+def _some(names: Sequence[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _select(samples: list[Samples], kinds: tuple[Kind, ...] | None) -> list[Samples]:

@@ -238,8 +238,8 @@ def _interval_notes(samples: Samples, called: Verdict, delta: Summary) -> list[s
         n = samples.sampling.n_examples
         return [f"{n} independent examples give no interval; at least {MIN_EXAMPLES} are needed"]
     return [
-        f"the interval of delta, {delta.low:.2g} to {delta.high:.2g}, spans more than one band "
-        f"at n_tested = {samples.n_samples}: more examples would decide"
+        f"the interval of delta spans more than one band at n_tested = {samples.n_samples:,}: "
+        "more examples would decide"
     ]
 
 
@@ -253,7 +253,7 @@ def _unit_notes(samples: Samples, called: Verdict, delta: torch.Tensor, primary:
         return []
     far = far[np.argsort(-_numpy(delta)[far], kind="stable")]
     units = [_unit(samples, int(c)) for c in far]
-    return [f"{len(units)} of {_scored_units(samples)} units are far from Gaussian: {_listed(units)}"]
+    return [f"non-gaussian by themselves, {len(units)} of {_scored_units(samples)} units: {_listed(units)}"]
 
 
 def _scored_units(samples: Samples) -> int:

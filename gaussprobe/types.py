@@ -281,7 +281,7 @@ class Metadata:
     device: str = "cpu"
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Run:
     """A finished run: the one object that capture hands to stores and reports.
 
@@ -293,6 +293,14 @@ class Run:
     pictures: tuple[SitePicture, ...] = ()
     not_captured: tuple[NotCaptured, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        counts = ", ".join(
+            f"{count} {verdict}"
+            for verdict in VERDICTS
+            if (count := sum(s.headline and s.verdict == verdict for s in self.scores))
+        )
+        return f"<Run of {self.metadata.model}: {len(self.scores)} sites; {counts or 'none counted'}>"
 
     def save(self, path: str | Path) -> None:
         """Write the run to one SQLite file, replacing it whole or not at all.

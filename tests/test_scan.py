@@ -198,10 +198,40 @@ def test_forward_that_raises_names_the_site_reached_last() -> None:
     assert len(message.splitlines()) == 2
 
 
+@pytest.mark.parametrize("error", [SystemExit(0), GeneratorExit(), KeyError("k")])
+def test_a_forward_that_exits_is_a_failure(error: BaseException) -> None:
+    """sys.exit in a forward is an error like any other, not a silent success."""
+
+    class Model(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise error
+
+    with pytest.raises(ForwardError, match=type(error).__name__):
+        gp.scan(Model(), torch.randn(20, 3))
+
+
+def test_compiled_models_are_captured_eagerly() -> None:
+    """A model compiled and warmed up gives the sites, names and numbers of the plain one."""
+    model, x = stock_mlp(), torch.randn(64, 32)
+    compiled = torch.compile(model, backend="eager")
+    compiled(x)
+    plain, other = gp.scan(model, x), gp.scan(compiled, x)
+    assert repr(other.scores) == repr(plain.scores)
+
+
+def test_run_says_briefly_what_it_is() -> None:
+    """The repr of a run is one short line."""
+    run = gp.scan(stock_mlp(), torch.randn(1500, 32))
+    assert repr(run).startswith("<Run of Sequential: 5 sites; ")
+    assert len(repr(run)) < 100
+
+
 def test_include_that_matches_nothing_names_the_nearest() -> None:
     """A mistyped pattern is answered with the nearest site names."""
-    with pytest.raises(SelectionError, match=r"'hed' matches none of 8 sites; nearest: head"):
+    with pytest.raises(SelectionError, match=r"'hed' matches none of 8 sites\nnearest: head"):
         gp.scan(Residual(), torch.randn(20, 3, 8, 8), include="hed")
+    with pytest.raises(SelectionError, match=r"'block\*' matches none of 5 sites\nthey are: 0, 1, 2, 3, 4"):
+        gp.scan(stock_mlp(), torch.randn(20, 32), include="block*")
     with pytest.raises(SelectionError, match="leaves none"):
         gp.scan(Residual(), torch.randn(20, 3, 8, 8), exclude="*")
 
@@ -245,6 +275,7 @@ def test_synthetic_inputs_are_announced() -> None:
         ({"view": "pixel"}, ValueError, "view must be one of unit, layer, example, init, got 'pixel'"),
         ({"mode": "test"}, ValueError, "mode must be one of eval, train, got 'test'"),
         ({"max_samples": 7}, ValueError, "max_samples must be at least 8, got 7"),
+        ({"seed": -1}, ValueError, "seed must be at least 0 .* got -1"),
         ({"max_units": 0}, ValueError, "max_units must be at least 1, got 0"),
         ({"kind": "relu"}, ValueError, "kind must be among affine, .* got 'relu'"),
         ({"view": "layer"}, UnsupportedError, 'view "layer"'),

@@ -155,7 +155,7 @@ def test_one_bad_unit_in_a_gaussian_layer_is_called_out() -> None:
     scored = scores.score(samples_of(values))
     assert scored.score.verdict == "gaussian"
     assert scored.score.delta.worst_unit == 11
-    assert scored.score.notes == ("1 of 64 units are far from Gaussian: 11",)
+    assert scored.score.notes == ("non-gaussian by themselves, 1 of 64 units: 11",)
     assert [(p.role, p.unit) for p in scored.picture.units][1] == ("worst", 11)
 
 

@@ -177,6 +177,8 @@ class SiteAccumulator:
 
 def _unusable(tensor: torch.Tensor) -> str | None:
     """Why a tensor cannot be scored, None when it can."""
+    if tensor.is_meta:
+        return "its tensor is on the meta device and holds no values"
     if tensor.layout != torch.strided:
         return f"its tensor is {str(tensor.layout).removeprefix('torch.')}, not dense"
     if tensor.dtype not in _SMALL_FLOATS:

@@ -1,7 +1,4 @@
-"""Which modules and functions make which kind of site.
-
-Softmax and its relatives are not listed: they act across units, so their input is no unit's pre-activation.
-"""
+"""Which modules and functions make which kind of site."""
 
 from __future__ import annotations
 
@@ -74,6 +71,9 @@ FUSED: dict[type[nn.Module], str] = {
     nn.RNNCellBase: "its gates are computed inside one fused call",
     nn.MultiheadAttention: "its projections are computed inside one fused call",
 }
+
+# Not nonlinearities of a unit: what they receive is nobody's pre-activation.
+ACROSS_UNITS = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin)
 
 _NONLINEAR = (
     "celu elu gelu glu hardshrink hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish prelu relu relu6 "

@@ -87,7 +87,8 @@ class Capture:
         self._running = False
 
     def __enter__(self) -> Capture:
-        for path, module in self.model.named_modules():
+        for name, module in self.model.named_modules():
+            path = _own_path(name)
             self._handles.append(
                 module.register_forward_pre_hook(self._make_pre_hook(path), with_kwargs=True)
             )
@@ -133,11 +134,14 @@ class Capture:
             if site.failure is not None
         ]
         fused: list[str] = []
-        for path, module in self.model.named_modules():
+        for name, module in self.model.named_modules():
+            path = _own_path(name)
             reason = kinds_.fused_reason(module)
             if reason is not None:
                 missing.append(NotCaptured(site=path, reason=reason))
                 fused.append(path)
+            elif isinstance(module, kinds_.ACROSS_UNITS):
+                missing.append(NotCaptured(site=path, reason="acts across units, not on each by itself"))
             elif kinds_.module_kind(module) is not None and path not in self.sites:
                 inside = any(not outer or path.startswith(outer + ".") for outer in fused)
                 reason = "inside a fused layer" if inside else "never called in the forward pass"
@@ -207,7 +211,8 @@ class Capture:
         """A nonlinearity receives a tensor: the site that made it, or a site of its own."""
         if tensor is None:
             return
-        trace = self._traces.get(_address(tensor))
+        address = _address(tensor)
+        trace = None if address is None else self._traces.get(address)
         if trace is not None and trace.numel == tensor.numel() and trace.version == _version(tensor):
             self.sites[trace.site].kinds.add("preactivation")
             return
@@ -230,13 +235,21 @@ class Capture:
             self.sites[name] = accumulator
         accumulator.kinds.add(kind)
         self.last_site = name
-        if tensor.layout == torch.strided:
+        try:
+            self._sample(accumulator, tensor, unit_dim)
+        except Exception as error:  # noqa: BLE001  (a tensor we cannot read must not break the user's forward)
+            first = next(iter(str(error).splitlines()), "")
+            accumulator.failure = f"its tensor could not be read: {type(error).__name__}: {first[:120]}"
+
+    def _sample(self, accumulator: SiteAccumulator, tensor: torch.Tensor, unit_dim: int | None) -> None:
+        address = _address(tensor)
+        if address is not None:
             if unit_dim is None:
                 unit_dim = self._memory.recall(tensor.shape)
             elif tensor.ndim:
                 self._memory.learn(tensor.shape, unit_dim)
             storage = StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
-            self._traces[storage.cdata] = _Trace(storage, _version(tensor), tensor.numel(), name)
+            self._traces[address] = _Trace(storage, _version(tensor), tensor.numel(), accumulator.site.name)
         accumulator.update(tensor, unit_dim or 0, self._batch)
 
 
@@ -257,14 +270,21 @@ class _FunctionMode(TorchFunctionMode):
         return self._capture.call(func, args, kwargs or {})
 
 
+def _own_path(name: str) -> str:
+    """A module's path without the wrapper that torch.compile puts around modules."""
+    return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
 def _first_tensor(values: Sequence[Any]) -> torch.Tensor | None:
     return next((value for value in values if isinstance(value, torch.Tensor)), None)
 
 
-def _address(tensor: torch.Tensor) -> int:
-    if tensor.layout != torch.strided:
-        return -1
-    return int(tensor.untyped_storage()._cdata)
+def _address(tensor: torch.Tensor) -> int | None:
+    """What tells one storage from another; None for tensors without one, as under vmap or sparse ones."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError):
+        return None
 
 
 def _version(tensor: torch.Tensor) -> int:

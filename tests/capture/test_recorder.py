@@ -298,3 +298,34 @@ def test_nonfinite_values_are_counted_over_everything_that_passed() -> None:
     assert (counts.nan, counts.inf, counts.total) == (1, 2, 16_000)
     assert counts.any
     assert found[":input"].n_samples == 8
+
+
+def test_tensors_that_cannot_be_read_do_not_break_the_forward() -> None:
+    """Under vmap the forward goes on, and its sites are listed with the reason."""
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(3, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.linear(torch.func.vmap(torch.tanh)(x))
+
+    model = Model()
+    with torch.no_grad(), Capture(model) as capture, capture.forward(10):
+        model(torch.randn(10, 3))
+    assert [s.site.name for s in capture.samples()] == ["linear"]
+    reasons = {m.site: m.reason for m in capture.not_captured()}
+    assert set(reasons) == {":tanh:input", ":tanh"}
+    assert all("could not be read" in reason for reason in reasons.values())
+
+
+def test_softmax_is_listed_with_its_reason() -> None:
+    """A Softmax module is no nonlinearity of a unit, and is not dropped silently."""
+    model = nn.Sequential(nn.Linear(3, 3), nn.Softmax(dim=-1))
+    with torch.no_grad(), Capture(model) as capture, capture.forward(10):
+        model(torch.randn(10, 3))
+    assert capture.samples()[0].site.kinds == ("affine",)
+    assert [(m.site, m.reason) for m in capture.not_captured()] == [
+        ("1", "acts across units, not on each by itself")
+    ]
