@@ -20,9 +20,10 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks -s --benchmark-only --benchmark-disable-gc
 
-# The false-positive rates of every p-value, into docs/calibration.md (about ten minutes).
+# The false-positive rates of every p-value and of the verdicts, into docs/ (about ten minutes).
 calibrate: $(STAMP)
 	$(BIN)/python -m tests.calibration.run --out docs/calibration.md
+	$(BIN)/python -m tests.calibration.verdicts --out docs/verdicts.md
 
 # The Monte Carlo tables shipped in gaussprobe/stats/data.
 tables: $(STAMP)

@@ -111,12 +111,14 @@ class Samples:
     Args:
         site: where.
         step: training step, 0 for a scan.
-        values: `(n_samples, num_features)`, on the CPU, float32 or float64.
+        values: `(n_samples, num_features)`, on the CPU, float32 or float64; with several positions per
+            example, one block of rows for each, the examples in the same order.
         examples: `(n_samples,)` index of the example each row came from.
         n_seen: samples per unit that passed the site.
         sampling: how the rows were chosen.
         nonfinite: non-finite values seen.
         independent: whether rows are independent under the sampling design, so that p-values mean anything.
+        grouped: whether `examples` is to be believed, so that intervals mean anything.
     """
 
     site: Site
@@ -127,6 +129,7 @@ class Samples:
     sampling: Sampling
     nonfinite: NonFinite = NonFinite()
     independent: bool = True
+    grouped: bool = True
 
     @property
     def n_samples(self) -> int:

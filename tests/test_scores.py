@@ -155,7 +155,7 @@ def test_one_bad_unit_in_a_gaussian_layer_is_called_out() -> None:
     scored = scores.score(samples_of(values))
     assert scored.score.verdict == "gaussian"
     assert scored.score.delta.worst_unit == 11
-    assert scored.score.notes == ("non-gaussian by themselves, 1 of 64 units: 11",)
+    assert scored.score.notes == ("delta measured above .015 in 1 of 64 units: 11",)
     assert [(p.role, p.unit) for p in scored.picture.units][1] == ("worst", 11)
 
 
@@ -179,6 +179,31 @@ def test_undetermined_at_small_n_says_that_more_examples_would_decide() -> None:
     score = scores.score(samples_of(torch.randn(40, 3))).score
     assert score.verdict == "undetermined"
     assert "more examples would decide" in score.notes[0]
+
+
+def test_a_mild_verdict_from_few_examples_says_what_it_cannot_see() -> None:
+    """Below 200 examples a gaussian or near-gaussian verdict carries its limit; from 200 on it does not."""
+    few, enough = (scores.score(samples_of(torch.randn(n, 256))).score for n in (150, 250))
+    assert few.verdict in ("gaussian", "near-gaussian")
+    assert "with 150 examples the tails are hardly seen" in few.notes[0]
+    assert enough.notes == ()
+
+
+def test_exactly_eight_examples_have_numbers_and_no_interval() -> None:
+    """Eight samples are measured; leaving one out leaves too few, and the note says so."""
+    score = scores.score(samples_of(torch.randn(8, 16))).score
+    assert math.isfinite(score.delta.median)
+    assert math.isnan(score.delta.low)
+    assert score.verdict == "undetermined"
+    assert score.notes == ("8 examples give no interval; at least 9 are needed",)
+
+
+def test_rows_of_unknown_origin_have_no_interval_and_no_verdict() -> None:
+    """Where which rows belong to one example is unknown, lognormal rows are measured and not judged."""
+    score = scores.score(samples_of(planted("lognormal"), independent=False, grouped=False)).score
+    assert score.delta.median > 0.1
+    assert math.isnan(score.delta.low)
+    assert score.verdict == "undetermined"
 
 
 def test_verdicts_are_not_wrong_under_a_common_factor() -> None:

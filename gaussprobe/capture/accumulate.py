@@ -58,14 +58,17 @@ class SiteAccumulator:
     num_features: int | None = None
     failure: str | None = None
     independent: bool = True
+    grouped: bool = True
     caveats: list[str] = field(default_factory=list)
     positions_available: int = 1
     _n_values: int = 0
     _nan: int = 0
     _inf: int = 0
     _bad_units: torch.Tensor | None = None
+    _example_dim: int = 0
     _units: sampling.Indices | None = None
     _rows: sampling.Reservoir | None = None
+    _spare: int = sampling.MAX_POSITIONS - 1
     _spares: list[tuple[sampling.Indices, torch.Tensor]] = field(default_factory=list)
 
     def update(self, tensor: torch.Tensor, unit_dim: int, batch: Batch) -> None:
@@ -81,10 +84,13 @@ class SiteAccumulator:
         self.failure = _unusable(tensor)
         if self.failure is not None:
             return
-        axes = read_axes(tensor.detach(), unit_dim, batch.n_examples, batch.dim)
+        # What was read as the examples in the first batch stays so: sizes may agree by chance in another.
+        batch_dim = max(batch.dim, self._example_dim)
+        axes = read_axes(tensor.detach(), unit_dim, batch.n_examples, batch_dim)
         rows, width = int(axes.tensor.shape[0]), int(axes.tensor.shape[-1])
         if self.num_features is None:
             self.num_features = width
+            self._example_dim = axes.example_dim
             self._units = sampling.unit_subset(self.plan.seed, width, self.plan.max_units)
             self._rows = sampling.Reservoir(self.plan.max_samples)
         elif width != self.num_features:
@@ -92,13 +98,14 @@ class SiteAccumulator:
             return
         if axes.caveat is not None and axes.caveat not in self.caveats:
             self.caveats.append(axes.caveat)
-        self.independent &= axes.independent
+        self.independent &= axes.examples == "known"
+        self.grouped &= axes.examples != "unknown"
         self._count(axes.tensor)
         available = math.prod(axes.grid)
         self.positions_available = max(self.positions_available, available)
         self.n_seen += rows * available
         # Where rows are examples they carry the batch's numbering, so that all sites keep the same examples.
-        first = batch.first if axes.independent else self.n_rows
+        first = self.n_rows if axes.examples == "unknown" else batch.first
         self._take(axes.tensor, axes.grid, np.arange(first, first + rows))
         self.n_rows += rows
 
@@ -107,7 +114,9 @@ class SiteAccumulator:
         seed = self.plan.seed
         few = self.n_rows + len(examples) < min(sampling.ENOUGH_EXAMPLES, self.plan.max_samples)
         count = min(sampling.MAX_POSITIONS, math.prod(grid)) if few else 1
-        if not few:
+        # Every example has as many positions as the one with the fewest.
+        self._spare = min(self._spare, count - 1)
+        if not self._spare:
             self._spares.clear()
         keys = sampling.row_keys(seed, examples)
         wanted = self._rows.wanted(keys)
@@ -117,7 +126,7 @@ class SiteAccumulator:
         where = sampling.positions(seed, chosen, grid, count)
         values = sampling.gather(tensor, wanted, where, self._units).cpu()
         self._rows.add(keys[wanted], chosen, values[:, 0].contiguous())
-        if count > 1:
+        if self._spare:
             self._spares.append((chosen, values[:, 1:]))
 
     def _count(self, tensor: torch.Tensor) -> None:
@@ -138,16 +147,16 @@ class SiteAccumulator:
         values, examples = self._rows.values, self._rows.examples
         caveats, independent, per_example = list(self.caveats), self.independent, 1
         if self._spares:
-            per_example = 1 + min(self._spares[0][1].shape[1], self.plan.max_samples // self.n_rows - 1)
+            per_example = 1 + min(self._spare, self.plan.max_samples // self.n_rows - 1)
         if per_example > 1:
-            spare = torch.cat([extra for _, extra in self._spares])[:, : per_example - 1]
-            spare_examples = np.concatenate([chosen for chosen, _ in self._spares])
-            values = torch.cat([values, spare.flatten(0, 1)])
-            examples = np.concatenate([examples, np.repeat(spare_examples, per_example - 1)])
+            # Rank by rank: each block of rows is one position of every example, in one order.
+            spare = torch.cat([extra[:, : per_example - 1] for _, extra in self._spares])
+            values = torch.cat([values, *spare.unbind(1)])
+            examples = np.tile(examples, per_example)
             independent = False
             caveats.append(
-                f"only {self.n_rows} examples: {per_example} positions of each were taken; "
-                "positions of one example are dependent, so there are no p-values"
+                f"only {self.n_rows} examples: {per_example} positions of each were scored, each by itself, "
+                "and averaged; positions of one example are dependent, so there are no p-values"
             )
         if self._units is not None:
             caveats.append(f"{len(self._units)} of {self.num_features} units were drawn at random and scored")
@@ -172,6 +181,7 @@ class SiteAccumulator:
                 units=0 if self._bad_units is None else int(self._bad_units.sum()),
             ),
             independent=independent,
+            grouped=self.grouped,
         )
 
 

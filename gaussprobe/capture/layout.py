@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -83,14 +83,16 @@ class Axes:
     Args:
         tensor: a view of the tensor with these dimensions, no copy.
         grid: sizes of the position dimensions, empty when an example is one row.
+        example_dim: dimension of the tensor that was read as the examples.
+        examples: whether that is `"known"` from the batch, `"read"` into a multiple of it, or `"unknown"`.
         caveat: what a reader must know of how the dimensions were read, None when nothing.
-        independent: whether the first dimension is known to run over independent examples.
     """
 
     tensor: torch.Tensor
     grid: tuple[int, ...]
+    example_dim: int = 0
+    examples: Literal["known", "read", "unknown"] = "known"
     caveat: str | None = None
-    independent: bool = True
 
 
 def read_axes(tensor: torch.Tensor, unit_dim: int, n_examples: int, batch_dim: int = 0) -> Axes:
@@ -112,29 +114,32 @@ def read_axes(tensor: torch.Tensor, unit_dim: int, n_examples: int, batch_dim: i
     if unit_dim == 0:
         tensor, unit_dim = tensor[None], 1
     lead = tensor.shape[0]
-    caveat, independent, example_dim = None, True, 0
-    if lead != n_examples or batch_dim == 1:
-        second_is_batch = tensor.ndim > 2 and unit_dim != 1 and tensor.shape[1] == n_examples
-        if second_is_batch:
-            example_dim = 1
-        elif lead == n_examples:
-            example_dim = 0
-        elif n_examples and lead % n_examples == 0:
-            parts = lead // n_examples
-            tensor, unit_dim = tensor.view(n_examples, parts, *tensor.shape[1:]), unit_dim + 1
-            caveat = (
-                f"its first dimension is {parts} times the batch's: read as {parts} positions per example"
-            )
-        else:
-            independent = False
-            caveat = (
-                f"its first dimension ({lead}) is not the batch's ({n_examples}): "
-                "rows may be dependent, so there are no p-values"
-            )
+    caveat: str | None = None
+    examples: Literal["known", "read", "unknown"] = "known"
+    example_dim = 0
+    second_is_batch = tensor.ndim > 2 and unit_dim != 1 and tensor.shape[1] == n_examples
+    if second_is_batch and (batch_dim == 1 or lead != n_examples):
+        example_dim = 1
+    elif lead != n_examples and n_examples and lead % n_examples == 0:
+        parts = lead // n_examples
+        outer = (parts, n_examples) if batch_dim == 1 else (n_examples, parts)
+        tensor, unit_dim, example_dim = tensor.view(*outer, *tensor.shape[1:]), unit_dim + 1, batch_dim
+        examples = "read"
+        caveat = (
+            f"its first dimension is {parts} times the batch's, read as {parts} positions of each example; "
+            "were it otherwise, rows would be dependent, so there are no p-values"
+        )
+    elif lead != n_examples:
+        examples = "unknown"
+        caveat = (
+            f"its first dimension ({lead}) is not the batch's ({n_examples}): "
+            "which rows are independent is unknown, so there is no interval, verdict or p-value"
+        )
     positions = [d for d in range(tensor.ndim) if d not in (example_dim, unit_dim)]
     return Axes(
         tensor=tensor.permute(example_dim, *positions, unit_dim),
         grid=tuple(int(tensor.shape[d]) for d in positions),
+        example_dim=example_dim,
+        examples=examples,
         caveat=caveat,
-        independent=independent,
     )

@@ -78,7 +78,12 @@ def positions(seed: int, examples: Indices, grid: tuple[int, ...], count: int) -
             candidate = 1 + (hash_words(words, 3, attempt) % np.uint64(total - 1)).astype(np.int64)
             stride = np.where(np.gcd(candidate, total) == 1, candidate, stride)
     flat = (start[:, None] + np.arange(count) * stride[:, None]) % total
-    return tuple(np.asarray(part, dtype=np.int64) for part in np.unravel_index(flat, grid))
+    # Not numpy.unravel_index: it is wrong beyond row 8,192 of an (m, 1) array (numpy 2.4.6).
+    parts: list[Indices] = []
+    for size in reversed(grid):
+        flat, part = np.divmod(flat, size)
+        parts.append(part)
+    return tuple(reversed(parts))
 
 
 def unit_subset(seed: int, num_features: int, max_units: int) -> Indices | None:

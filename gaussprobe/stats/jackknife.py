@@ -20,7 +20,7 @@ STATISTICS: dict[str, Callable[[OrderedSample], torch.Tensor]] = {
     "negentropy": entropy.corrected,
 }
 
-MINIMUM_EXAMPLES = 8
+MINIMUM_EXAMPLES = 9  # without one of them, 8 are left: the fewest that effect sizes are corrected for
 GROUPS = 20
 
 
@@ -31,7 +31,7 @@ class MedianInterval:
     Args:
         values: `(C,)` estimates from the full sample, NaN where there is none.
         median: over the units that have one; NaN when none has.
-        low, high: its interval; NaN with fewer than 8 examples or an infinite median.
+        low, high: its interval; NaN with fewer than 9 examples or an infinite median.
     """
 
     values: torch.Tensor
@@ -48,6 +48,7 @@ def median_intervals(
     *,
     groups: int = GROUPS,
     level: float = 0.95,
+    replicates: int = 1,
 ) -> dict[str, MedianInterval]:
     """Median over units of effect sizes, with a confidence interval over examples.
 
@@ -63,16 +64,19 @@ def median_intervals(
         statistics: names among `delta`, `negentropy`.
         groups: G, or the number of examples if that is smaller.
         level: of the interval.
+        replicates: R, where x holds R dependent samples of each unit, as R blocks of C / R columns: an
+            estimate of a unit is then the mean of its R estimates.
 
     Returns:
-        Name to `MedianInterval`.
+        Name to `MedianInterval`, of C / R units.
 
     Raises:
         ValueError: for an unknown name, `x` not `(n, C)`, `examples` not `(n,)`, `groups` below 2, or `level`
             outside 0 .. 1.
 
     Reference:
-        Kott (2001), Journal of Official Statistics 17, the delete-a-group jackknife; Quenouille (1956).
+        Kott (2001), Journal of Official Statistics 17, the delete-a-group jackknife; Tukey (1958),
+        Annals of Mathematical Statistics 29, 614.
     """
     names = tuple(statistics)
     for name in names:
@@ -88,6 +92,8 @@ def median_intervals(
         raise ValueError(f"groups must be at least 2; got {groups}")
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1; got {level}")
+    if replicates < 1 or x.shape[1] % replicates:
+        raise ValueError(f"replicates must divide the {x.shape[1]} columns of x; got {replicates}")
 
     group, n_groups, n_examples = assign_groups(labels, groups)
     enough = n_examples >= MINIMUM_EXAMPLES
@@ -108,7 +114,15 @@ def median_intervals(
             sample = ordered.standardise(kept)
             for name in names:
                 left_out[name][g, part] = STATISTICS[name](sample)
-    return {name: _interval(full[name], left_out[name], level, enough=enough) for name in names}
+    return {
+        name: _interval(
+            full[name].view(replicates, -1).mean(0),
+            left_out[name].view(n_groups, replicates, -1).mean(1),
+            level,
+            enough=enough,
+        )
+        for name in names
+    }
 
 
 def assign_groups(examples: npt.NDArray[np.int64], groups: int) -> tuple[npt.NDArray[np.int16], int, int]:

@@ -83,15 +83,20 @@ def pvalue(w: torch.Tensor, n_samples: int) -> torch.Tensor:
         beyond = y >= gamma
         y = -torch.log(gamma - torch.where(beyond, gamma - 1.0, y))
         mean, sd = _poly(_SMALL_MEAN, n), math.exp(_poly(_SMALL_LOG_SD, n))
-        return torch.where(beyond, 0.0, torch.special.ndtr((mean - y) / sd))
+        return torch.where(beyond, 0.0, _upper_tail((y - mean) / sd))
     log_n = math.log(n)
     if n <= ROYSTON_MAXIMUM:
         mean, sd = _poly(_MEAN, log_n), math.exp(_poly(_LOG_SD, log_n))
     else:
         large_mean, large_log_sd = tables.shapiro_constants()
         mean, sd = _poly(large_mean, log_n), math.exp(_poly(large_log_sd, log_n))
-    tail: torch.Tensor = torch.special.ndtr((mean - y) / sd)
-    return tail
+    return _upper_tail((y - mean) / sd)
+
+
+def _upper_tail(z: torch.Tensor) -> torch.Tensor:
+    """`P(Z > z)`; torch's ndtr takes a difference from 1 and is 0 from z = 8.3 on."""
+    tail: torch.Tensor = torch.special.erfc(z / math.sqrt(2))
+    return 0.5 * tail
 
 
 def shapiro_wilk(x: ArrayLike, dim: int = 0) -> GofResult:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal, TypeAlias
@@ -23,6 +24,10 @@ Effect: TypeAlias = Literal["delta", "negentropy", "ks_distance", "wasserstein"]
 Floats: TypeAlias = "npt.NDArray[np.float64]"
 
 MINIMUM = 8  # the smallest tabulated n
+
+# Effects whose null moments are smooth in n; negentropy's jump where its window gains a step.
+SMOOTH: frozenset[Effect] = frozenset({"delta", "ks_distance", "wasserstein"})
+SMOOTH_DEGREE = 8  # from here on, chi-squared per degree of freedom of the fits to ln mean stays near 1
 
 # The slope of ln p beyond the table is that between this level and the smallest: a longer lever, less noise.
 _TAIL_FROM = 1e-3
@@ -122,6 +127,8 @@ def null_mean(name: Effect, n_samples: int) -> float:
     """Mean of the uncorrected effect size under the null at `n_samples`."""
     if n_samples < MINIMUM:
         return math.nan
+    if name in SMOOTH:
+        return math.exp(_smooth(name, "mean")(math.log(n_samples)))
     x, mean, sd = _moments(name)
     # In sd, the mean varies slowly and may have either sign.
     return _along(x, mean / sd, math.log(n_samples)) * null_sd(name, n_samples)
@@ -132,8 +139,26 @@ def null_sd(name: Effect, n_samples: int) -> float:
     """Standard deviation of the effect size under the null at `n_samples`."""
     if n_samples < MINIMUM:
         return math.nan
+    if name in SMOOTH:
+        return math.exp(_smooth(name, "sd")(math.log(n_samples)))
     x, _, sd = _moments(name)
     return math.exp(_along(x, np.log(sd), math.log(n_samples)))
+
+
+@functools.lru_cache(maxsize=8)
+def _smooth(name: Effect, which: Literal["mean", "sd"]) -> Callable[[float], float]:
+    """Logarithm of a null moment as a function of ln n: a Chebyshev polynomial through all tabulated n.
+
+    Between neighbouring n the simulated moments differ by little but Monte Carlo noise, which interpolation
+    would follow; the fit, weighted by replicates, averages it out.
+    """
+    x, mean, sd = _moments(name)
+    root = np.sqrt(np.asarray(load()["effects"]["replicates"], dtype=np.float64))
+    y, weight = (np.log(mean), root * mean / sd) if which == "mean" else (np.log(sd), root)
+    fit = np.polynomial.Chebyshev.fit(x, y, SMOOTH_DEGREE, w=weight)
+    last, before = float(x[-1]), float(x[-1]) - math.log(10)
+    slope = (float(fit(last)) - float(fit(before))) / (last - before)
+    return lambda at: float(fit(at)) if at <= last else float(fit(last)) + slope * (at - last)
 
 
 def _moments(name: Effect) -> tuple[Floats, Floats, Floats]:

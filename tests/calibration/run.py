@@ -29,7 +29,7 @@ from gaussprobe.stats.battery import TESTS, run
 Floats = npt.NDArray[np.float64]
 
 SEED = 7
-SIZES = (20, 50, 200, 1_000, 5_000, 20_000)
+SIZES = (8, 12, 20, 50, 200, 1_000, 5_000, 20_000)
 LEVELS = (0.05, 0.01, 0.001)
 REPLICATES = 100_000
 MOST_VALUES = 500_000_000  # normal values drawn at one n: replicates are fewer where this does not suffice
@@ -138,9 +138,8 @@ def page(
         "`python -m tests.calibration.run --out docs/calibration.md`; every number below is measured.",
         "",
         f"- Made on {datetime.datetime.now(datetime.UTC):%Y-%m-%d} in {seconds:.0f} s, seed {seed}.",
-        f"- Machine: {_processor()}, {os.cpu_count()} cores.",
-        f"- Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}, "
-        f"statsmodels {statsmodels.__version__}, torch {torch.__version__}.",
+        f"- Machine: {machine()}.",
+        f"- {versions()}.",
         "- Samples of independent standard normal values; mean and sd are estimated by every test.",
         "- Each peer ran for a limited time at each n, on samples of its own: see its replicates below.",
         "",
@@ -169,6 +168,19 @@ def _rate(count: float, replicates: int) -> str:
 
 def _digits(value: float) -> str:
     return f"{value:.5f}".removeprefix("0")
+
+
+def machine() -> str:
+    """The CPU and its cores."""
+    return f"{_processor()}, {os.cpu_count()} cores"
+
+
+def versions() -> str:
+    """Of Python and the packages that numbers depend on."""
+    return (
+        f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}, "
+        f"statsmodels {statsmodels.__version__}, torch {torch.__version__}"
+    )
 
 
 def _processor() -> str:

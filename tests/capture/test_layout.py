@@ -63,30 +63,30 @@ def test_memory_recalls_what_a_layer_of_that_shape_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "unit_dim", "n", "seen", "independent"),
+    ("shape", "unit_dim", "n", "seen", "examples"),
     [
-        ((6, 4), 1, 6, (6, 4), True),
-        ((6, 4, 3, 5), 1, 6, (6, 3, 5, 4), True),
-        ((6, 7, 4), 2, 6, (6, 7, 4), True),
-        ((4, 3, 5), 0, 1, (1, 3, 5, 4), True),
-        ((6,), 0, 6, (6, 1), True),
-        ((6,), 0, 1, (1, 6), True),
-        ((7, 6, 4), 2, 6, (6, 7, 4), True),  # time first
-        ((12, 4), 1, 6, (6, 2, 4), True),  # two rows for each example
-        ((7, 4), 1, 6, (7, 4), False),
+        ((6, 4), 1, 6, (6, 4), "known"),
+        ((6, 4, 3, 5), 1, 6, (6, 3, 5, 4), "known"),
+        ((6, 7, 4), 2, 6, (6, 7, 4), "known"),
+        ((4, 3, 5), 0, 1, (1, 3, 5, 4), "known"),
+        ((6,), 0, 6, (6, 1), "known"),
+        ((6,), 0, 1, (1, 6), "known"),
+        ((7, 6, 4), 2, 6, (6, 7, 4), "known"),  # time first
+        ((12, 4), 1, 6, (6, 2, 4), "read"),  # two rows for each example
+        ((7, 4), 1, 6, (7, 4), "unknown"),
     ],
 )
 def test_axes_are_read_as_examples_positions_units(
-    shape: tuple[int, ...], unit_dim: int, n: int, seen: tuple[int, ...], independent: bool
+    shape: tuple[int, ...], unit_dim: int, n: int, seen: tuple[int, ...], examples: str
 ) -> None:
     """A view (examples, positions..., units) without a copy, and a caveat where rows may be dependent."""
     x = torch.randn(shape)
     axes = read_axes(x, unit_dim, n)
     assert tuple(axes.tensor.shape) == seen
     assert axes.grid == seen[1:-1]
-    assert axes.independent is independent
+    assert axes.examples == examples
     assert axes.tensor.untyped_storage()._cdata == x.untyped_storage()._cdata
-    assert (axes.caveat is None) == (shape[0] == n or unit_dim == 0 or shape[1:2] == (n,))
+    assert (axes.caveat is None) == (examples == "known")
 
 
 def test_sequence_first_inputs_have_their_examples_second() -> None:
@@ -96,3 +96,6 @@ def test_sequence_first_inputs_have_their_examples_second() -> None:
     first, second = read_axes(x, 2, 6).tensor, read_axes(x, 2, 6, 1).tensor
     assert torch.equal(first[0, 5], second[5, 0])
     assert tuple(read_axes(torch.randn(6, 4), 1, 6, 1).tensor.shape) == (6, 4)
+    # Flattened to (time x batch, units): rows of one example are not each other's neighbours.
+    flat = read_axes(x.flatten(0, 1), 1, 6, 1).tensor
+    assert torch.equal(flat, second)

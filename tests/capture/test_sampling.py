@@ -39,6 +39,17 @@ def test_positions_of_an_example_never_repeat(grid: tuple[int, ...], count: int,
     assert all(len(set(row)) == count for row in flat.tolist())
 
 
+def test_positions_of_many_examples_are_those_of_few() -> None:
+    """The positions of 20,000 examples at once are those of 1,000 at a time, and uniform to the last."""
+    examples = np.arange(20_000)
+    at_once = sampling.positions(1, examples, (14, 14), 1)
+    parts = [sampling.positions(1, part, (14, 14), 1) for part in np.split(examples, 20)]
+    for dim in (0, 1):
+        assert np.array_equal(at_once[dim], np.concatenate([part[dim] for part in parts]))
+    flat = np.ravel_multi_index(at_once, (14, 14))[10_000:, 0]
+    assert stats.chisquare(np.bincount(flat, minlength=196)).pvalue > 0.001
+
+
 @pytest.mark.parametrize("rank", [0, 1, 5])
 def test_each_position_is_equally_likely(rank: int) -> None:
     """Every rank of position is uniform over a 7 x 11 grid (chi-squared test, level .001)."""
@@ -115,7 +126,45 @@ def test_few_examples_give_several_positions_without_independence() -> None:
     assert len(samples.values[:, 0].unique()) == 240
     owner = (samples.values[:, 0] // 50).long().numpy()
     assert np.array_equal(owner, samples.examples)
+    assert np.array_equal(owner, np.tile(np.arange(30), 8))
     assert "dependent" in samples.sampling.caveats[0]
+
+
+def test_examples_of_different_lengths_give_as_many_positions_as_the_shortest() -> None:
+    """Batches of sequences of 12, 5 and 1 tokens: the fewest positions count for all, with no crash."""
+    for lengths, expected in (((12, 5), 5), ((12, 1), 1), ((1, 12), 1)):
+        site = SiteAccumulator(site=Site(path="s"), plan=Plan())
+        for k, length in enumerate(lengths):
+            site.update(torch.randn(20, length, 3), 2, Batch(first=20 * k, n_examples=20))
+        samples = site.compute()
+        assert samples is not None
+        assert samples.sampling.positions_per_example == expected
+        assert samples.values.shape == (40 * expected, 3)
+        assert samples.independent is (expected == 1)
+
+
+def test_rows_of_unknown_origin_are_not_taken_for_examples() -> None:
+    """A first dimension that is no multiple of the batch's: no p-value, no grouping, and the reason."""
+    site = SiteAccumulator(site=Site(path="s"), plan=Plan())
+    site.update(torch.randn(371, 3), 1, Batch(first=0, n_examples=10))
+    samples = site.compute()
+    assert samples is not None
+    assert not samples.independent
+    assert not samples.grouped
+    assert "unknown" in samples.sampling.caveats[0]
+
+
+def test_example_dimension_of_the_first_batch_stays() -> None:
+    """(time, batch, units) is read so also in a last batch that happens to be as large as time."""
+    x = torch.randn(6, 10, 2)
+    site = SiteAccumulator(site=Site(path="s"), plan=Plan())
+    site.update(x, 2, Batch(first=0, n_examples=10))
+    last = torch.arange(6.0)[None, :, None].expand(6, 6, 2)
+    site.update(last, 2, Batch(first=10, n_examples=6))
+    samples = site.compute()
+    assert samples is not None
+    rank0 = samples.values[: samples.sampling.n_examples, 0]
+    assert rank0[10:].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_wide_sites_keep_a_random_subset_of_units() -> None:

@@ -67,7 +67,8 @@ def test_lilliefors_pvalue(n: int, level: float) -> None:
 def test_anderson_darling(law: str, n: int) -> None:
     """A2 and its p-value are statsmodels' normal_ad wherever that is not infinite or past its fitted range.
 
-    Its log of 1 - Phi loses digits in the right tail, hence a looser bound beyond 6 sd.
+    Its log of 1 - Phi loses digits in the right tail, hence a looser bound beyond 6 sd. Its p-value rises from
+    .1169 to .1194 where the published pieces meet; ours does not.
     """
     x = draw(law, n)
     ours = gs.anderson_darling(x)
@@ -79,7 +80,7 @@ def test_anderson_darling(law: str, n: int) -> None:
         expected, p = normal_ad(column)
         compared += 1
         np.testing.assert_allclose(ours.statistic[i], expected, rtol=1e-9 if furthest < 5 else 1e-5)
-        if expected < 13:
+        if expected < 13 and not 0.1168 < p < 0.1196:
             np.testing.assert_allclose(ours.pvalue[i], p, rtol=1e-4, atol=1e-12)
     assert compared or law != "normal"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mpmath
 import numpy as np
+import pytest
 import torch
 
 import gaussprobe.stats as gs
@@ -41,3 +42,11 @@ def test_pvalue_falls_all_the_way() -> None:
         assert p[-1] == 0
         assert (p >= 0).all()
         assert (p <= 1).all()
+
+
+@pytest.mark.parametrize("n", [8, 50, 5000])
+def test_pvalue_never_rises_with_the_statistic(n: int) -> None:
+    """A larger A2 is never likelier, also where the pieces of the published table meet."""
+    a2 = torch.linspace(0.01, 60, 200_000, dtype=torch.float64)
+    p = anderson.pvalue(a2, n)
+    assert bool((p[1:] <= p[:-1]).all())

@@ -91,9 +91,9 @@ def test_groups_are_balanced_and_deterministic() -> None:
 
 
 def test_few_examples() -> None:
-    """With 7 examples there is a median and no interval; with 8 there is one."""
+    """With 8 examples there is a median and no interval; with 9 there is one."""
     x = torch.randn(160, 3)
-    for count, known in ((7, False), (8, True)):
+    for count, known in ((8, False), (9, True)):
         found = median_intervals(x, np.arange(160) % count)["delta"]
         assert math.isfinite(found.median)
         assert math.isfinite(found.low) is known
@@ -149,3 +149,17 @@ def test_bad_input(change: dict[str, object], message: str) -> None:
     arguments: dict[str, object] = {"x": torch.zeros(10, 2), "examples": np.arange(10), **change}
     with pytest.raises(ValueError, match=message):
         median_intervals(**arguments)  # type: ignore[arg-type]
+
+
+def test_replicates_are_averaged() -> None:
+    """With two blocks of columns a unit has the mean of its two estimates; equal blocks change nothing."""
+    x, y = torch.randn(300, 5), torch.randn(300, 5)
+    examples = np.arange(300)
+    one, other = (median_intervals(part, examples)["delta"] for part in (x, y))
+    both = median_intervals(torch.cat([x, y], 1), examples, replicates=2)["delta"]
+    assert torch.allclose(both.values, (one.values + other.values) / 2)
+    assert median_intervals(torch.cat([x, x], 1), examples, replicates=2)["delta"].low == pytest.approx(
+        one.low
+    )
+    with pytest.raises(ValueError, match="replicates must divide"):
+        median_intervals(x, examples, replicates=2)

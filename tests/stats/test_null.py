@@ -42,7 +42,7 @@ def test_false_positive_rate(name: str, n: int, level: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["delta", "negentropy"])
-@pytest.mark.parametrize("n", [8, 20, 30, 200, 1000, 5000])
+@pytest.mark.parametrize("n", [8, 20, 30, 200, 740, 1000, 1530, 2048, 5000])
 def test_corrected_effects_average_to_zero(name: str, n: int) -> None:
     """The null-corrected effect sizes have mean 0 under normality, also between the tabulated n."""
     sample = null_sample(n)
@@ -52,7 +52,7 @@ def test_corrected_effects_average_to_zero(name: str, n: int) -> None:
     assert tables.null_sd(name, n) == pytest.approx(value.std().item(), rel=0.05)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("n", [8, 20, 30, 200, 1000, 5000])
+@pytest.mark.parametrize("n", [8, 20, 30, 200, 740, 1000, 1530, 2048, 5000])
 def test_null_means_of_distances(n: int) -> None:
     """The tabulated null means of the distances are those of normal samples."""
     found = effects.effect_sizes(null_sample(n))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+import scipy.stats
 import torch
 
 import gaussprobe.stats as gs
@@ -37,3 +39,13 @@ def test_weights_are_a_unit_antisymmetric_vector() -> None:
         np.testing.assert_allclose(a @ a, 1, rtol=1e-12)
         np.testing.assert_array_equal(a, -a.flip(0))
         assert (a.diff() > 0).all()
+
+
+@pytest.mark.parametrize("n", [100, 500, 2000])
+def test_far_tail_is_scipys(n: int) -> None:
+    """P-values far below the precision of 1 keep their digits (oracle: scipy.stats.shapiro)."""
+    x = np.random.default_rng(1).exponential(size=n)
+    expected = scipy.stats.shapiro(x)
+    assert 0 < expected.pvalue < 1e-8
+    found = gs.shapiro_wilk(x)
+    assert float(found.pvalue) == pytest.approx(expected.pvalue, rel=1e-4)
