@@ -67,8 +67,8 @@ def test_lilliefors_pvalue(n: int, level: float) -> None:
 def test_anderson_darling(law: str, n: int) -> None:
     """A2 and its p-value are statsmodels' normal_ad wherever that is not infinite or past its fitted range.
 
-    Its log of 1 - Phi loses digits in the right tail, hence a looser bound beyond 6 sd. Its p-value rises from
-    .1169 to .1194 where the published pieces meet; ours does not.
+    Its log of 1 - Phi loses digits in the right tail, hence a looser bound beyond 6 sd. Its p-value rises
+    from .1169 to .1194 where the published pieces meet; ours does not.
     """
     x = draw(law, n)
     ours = gs.anderson_darling(x)
