@@ -1,9 +1,11 @@
-"""What the commands share: consoles, a progress bar, the option `--debug`, checks of output paths."""
+"""What the commands share: consoles, messages, a progress bar, `--debug`, checks of output paths."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,15 +20,18 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class _Debugging:
-    on: bool = False
+class Invocation:
+    """The command line that is being run: its arguments, and whether tracebacks are wanted."""
+
+    arguments: tuple[str, ...] = ()
+    debug: bool = False
 
 
-debugging = _Debugging()
+invocation = Invocation()
 
 
 def _set_debugging(value: bool) -> None:
-    debugging.on = debugging.on or value
+    invocation.debug = invocation.debug or value
 
 
 Debug = Annotated[
@@ -71,21 +76,63 @@ def progress(enabled: bool) -> Iterator[Callable[[str, int, int | None], None]]:
         yield report
 
 
-def check_writable(path: Path | None, option: str) -> None:
-    """Refuse an output path that cannot be written, before the work begins.
+def say(kind: str, message: str) -> None:
+    """One line on stderr, without control characters and of bounded length: messages quote files.
 
     Args:
-        path: where the output will go, None when there is none.
-        option: the option that named it.
+        kind: `"error"`, `"warning"` or `"note"`.
+        message: the first two of its lines are shown.
+    """
+    lines = [_printable(line) for line in message.splitlines() if line.strip()][:2]
+    with contextlib.suppress(OSError):  # nobody can be told that nobody can be told
+        typer.echo(f"gaussprobe: {kind}: " + "\n  ".join(lines), err=True)
+
+
+def _printable(line: str, most: int = 400) -> str:
+    clean = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line[: 4 * most])
+    return clean if len(clean) <= most else clean[:most] + " ..."
+
+
+@contextmanager
+def results_alone_on_stdout() -> Iterator[None]:
+    """What a model, its data or libraries print goes to stderr inside, down to the file descriptor."""
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # stdout is closed
+        kept = None
+    if kept is not None:
+        os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if kept is not None:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+def abandon_stdout() -> None:
+    """Keep Python from complaining when it flushes a stdout that nobody reads."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def check_outputs(outputs: Mapping[str, Path | None], inputs: Sequence[str | None]) -> None:
+    """Refuse outputs that would overwrite an input or each other.
+
+    Args:
+        outputs: option to path, None where none is wanted.
+        inputs: the files that are read.
 
     Raises:
-        StoreError: naming the option and what is wrong with the path.
+        StoreError: naming the option.
     """
-    if path is None:
-        return
-    if path.is_dir():
-        raise StoreError(f"{option} {path}: is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise StoreError(f"{option} {path}: there is no folder {path.parent}; make it first")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise StoreError(f"{option} {path}: no permission to write there")
+    taken = {os.path.realpath(name): name for name in inputs if name is not None}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        real = os.path.realpath(path)
+        if real in taken:
+            raise StoreError(f"{option} {path}: would overwrite {taken[real]}; name another file")
+        taken[real] = f"{option} {path}"

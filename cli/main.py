@@ -11,7 +11,7 @@ import typer
 
 import gaussprobe
 from gaussprobe.cli import demo, report, scan
-from gaussprobe.cli.console import Debug, debugging
+from gaussprobe.cli.console import Debug, abandon_stdout, invocation, say
 from gaussprobe.errors import GaussprobeError
 
 app = typer.Typer(
@@ -59,49 +59,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0 clean; 1 a layer at or past `--fail-on`; 2 unusable or refused input; 130 interrupted.
     """
-    debugging.on = False
+    invocation.arguments = tuple(sys.argv[1:] if arguments is None else arguments)
+    invocation.debug = False
     try:
-        code = app(
-            args=None if arguments is None else list(arguments),
-            prog_name="gaussprobe",
-            standalone_mode=False,
-        )
+        code = app(args=list(invocation.arguments), prog_name="gaussprobe", standalone_mode=False)
     except _ClickError as error:
         return _complain(error, _usage_message(error))
-    except typer.Abort:
-        return _interrupted()
     except GaussprobeError as error:
         return _complain(error, str(error))
-    except KeyboardInterrupt:
-        return _interrupted()
-    except BrokenPipeError:
-        # Whoever read our output has gone; keep Python from complaining again when it flushes at exit.
-        sys.stdout = open("/dev/null", "w", encoding="utf-8")  # noqa: SIM115, PTH123
+    except (KeyboardInterrupt, typer.Abort):
+        code = EXIT_INTERRUPTED
+    except (BrokenPipeError, SystemExit):
+        # Whoever read our output has gone: Typer exits then.
+        abandon_stdout()
         return EXIT_CLEAN
     except Exception as error:  # noqa: BLE001  (the last resort: one line instead of a traceback)
-        first = next(iter(str(error).splitlines()), "")
-        return _complain(error, f"unexpected {type(error).__name__}: {first}\n--debug shows where")
+        return _complain(
+            error, f"unexpected {type(error).__name__}: {_first_line(error)}\n--debug shows where"
+        )
+    if code == EXIT_INTERRUPTED:
+        say("interrupted", "nothing more was written")
     return code if isinstance(code, int) else EXIT_CLEAN
+
+
+def _first_line(error: BaseException) -> str:
+    try:
+        return next(iter(str(error).splitlines()), "")
+    except Exception:  # noqa: BLE001  (an exception whose own text fails)
+        return ""
 
 
 def _usage_message(error: BaseException) -> str:
     """Message of a mistake in the command line, and where its help is."""
-    message = str(getattr(error, "format_message", error.__str__)())
+    message = str(getattr(error, "format_message", error.__str__)()).replace("Value error, ", "")
     context = getattr(error, "ctx", None)
     return message if context is None else f"{message}\ntry: {context.command_path} --help"
 
 
 def _complain(error: BaseException, message: str) -> int:
-    if debugging.on:
+    if invocation.debug:
         traceback.print_exception(error)
-    lines = [line for line in message.splitlines() if line.strip()][:2]
-    typer.echo("gaussprobe: error: " + "\n  ".join(lines), err=True)
+    say("error", message)
     return EXIT_UNUSABLE
-
-
-def _interrupted() -> int:
-    typer.echo("gaussprobe: interrupted", err=True)
-    return EXIT_INTERRUPTED
 
 
 def run() -> None:

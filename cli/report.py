@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from gaussprobe.cli.console import Debug, check_writable, stderr
+from gaussprobe.cli.console import Debug, check_outputs, say
 
 
 def report(
@@ -18,6 +18,6 @@ def report(
     """Draw the HTML report of a stored run."""
     from gaussprobe import store
 
-    check_writable(out, "-o")
+    check_outputs({"-o": out}, [str(run)])
     store.load(run).report(out)
-    stderr().print(f"written: {out}", markup=False, soft_wrap=True)
+    say("written", str(out))

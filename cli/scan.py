@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import shlex
-import sys
 import warnings
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gaussprobe.cli.console import Debug, check_writable, progress, stderr, stdout
+from gaussprobe.cli.console import (
+    Debug,
+    abandon_stdout,
+    check_outputs,
+    invocation,
+    progress,
+    results_alone_on_stdout,
+    say,
+    stdout,
+)
 
 if TYPE_CHECKING:
     from gaussprobe.types import Run
@@ -51,6 +59,8 @@ class FailOn(StrEnum):
     non_gaussian = "non-gaussian"
 
 
+_NAMED = 8  # failing sites named in the message
+
 # An undetermined layer is at none of the other bands: it fails only where asked for by name.
 _FAILS: dict[FailOn, frozenset[str]] = {
     FailOn.near_gaussian: frozenset({"near-gaussian", "non-gaussian"}),
@@ -81,7 +91,9 @@ def scan(
     html: Annotated[Path | None, typer.Option(metavar="OUT", help="Write an HTML report.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Store the run (one SQLite file).")] = None,
-    view: Annotated[ViewName, typer.Option(help="What counts as one sample.")] = ViewName.unit,
+    view: Annotated[
+        ViewName, typer.Option(help="What counts as one sample (this version: unit).")
+    ] = ViewName.unit,
     kind: Annotated[
         list[KindName] | None, typer.Option(help="Only sites of this kind (may be given again).")
     ] = None,
@@ -94,26 +106,37 @@ def scan(
     mode: Annotated[ModeName, typer.Option(help="How the model runs.")] = ModeName.eval,
     max_samples: Annotated[int, typer.Option(min=8, help="Samples per unit that are tested.")] = 2048,
     max_units: Annotated[int, typer.Option(min=1, help="Random units per site that are scored.")] = 4096,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Of data that has to be cut.")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Examples in a batch, where a whole data set is given.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Where to run, such as cpu or cuda.")] = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Look inside attention, LSTM and GRU.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Look inside attention, LSTM and GRU (not in this version).")
+    ] = False,
     fail_on: Annotated[
         FailOn | None, typer.Option(help="Exit with 1 when a layer is at or past this verdict.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sampling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the sampling.")] = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress bar.")] = False,
     _debug: Debug = False,
 ) -> int:
     """Score how Gaussian each layer of MODEL is on real inputs."""
-    check_writable(html, "--html")
-    check_writable(out, "--out")
-    with progress(not quiet) as report:
+    from gaussprobe import store
+    from gaussprobe.reports import html as html_report
+
+    # Absolute at once: a model may change the current directory.
+    out, html = (None if path is None else path.absolute() for path in (out, html))
+    check_outputs({"--out": out, "--html": html}, [model, data])
+    if out is not None:
+        store.check_replaceable(out)
+    if html is not None:
+        html_report.check_replaceable(html)
+    with progress(not quiet) as report, results_alone_on_stdout():
         report("importing torch", 0, None)
         from gaussprobe.errors import SyntheticInputWarning
         from gaussprobe.scan import scan as scan_model
 
-        # What the model or the data print must not get among our results on stdout.
-        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stderr):
+        with warnings.catch_warnings():
             # The run says so itself, in every form of output.
             warnings.simplefilter("ignore", SyntheticInputWarning)
             run = scan_model(
@@ -132,7 +155,7 @@ def scan(
                 device=device,
                 factory=factory,
                 trust_pickle=trust_pickle,
-                command=shlex.join(["gaussprobe", *sys.argv[1:]]),
+                command=shlex.join(["gaussprobe", *invocation.arguments]),
                 progress=report,
             )
         if out is not None:
@@ -142,37 +165,48 @@ def scan(
             report("drawing the report", 0, None)
             run.report(html)
     _show(run, json=json, quiet=quiet, written=[p for p in (out, html) if p is not None])
-    return int(fail_on is not None and fails(run, fail_on))
+    failed = [] if fail_on is None else failing(run, fail_on)
+    if failed:
+        names = ", ".join(failed[:_NAMED]) + (", ..." if len(failed) > _NAMED else "")
+        say("failed", f"{len(failed)} of {len(run.scores)} sites, --fail-on {fail_on}: {names}")
+    return int(bool(failed))
 
 
 def _show(run: Run, *, json: bool, quiet: bool, written: list[Path]) -> None:
-    if json:
-        from gaussprobe.reports import json_form
+    try:
+        if json:
+            from gaussprobe.reports import json_form
 
-        typer.echo(json_form.dumps(run))
-    elif not quiet:
-        from gaussprobe.reports import terminal
+            typer.echo(json_form.dumps(run))
+        elif not quiet:
+            from gaussprobe.reports import terminal
 
-        terminal.render(run, stdout())
+            terminal.render(run, stdout())
+    except (BrokenPipeError, SystemExit):
+        # Whoever read our output has gone (rich exits then); the verdict still makes the exit code.
+        abandon_stdout()
     if json or quiet:
         for warning in run.warnings:
-            typer.echo(f"gaussprobe: warning: {warning}", err=True)
+            say("warning", warning)
+        for note in run.metadata.data.get("notes", ()):
+            say("note", note)
     if not quiet:
         for path in written:
-            stderr().print(f"written: {path}", markup=False, soft_wrap=True)
+            say("written", os.path.relpath(path))
 
 
-def fails(run: Run, fail_on: FailOn) -> bool:
-    """Whether a layer that counts is at or past a verdict, or holds non-finite values.
+def failing(run: Run, fail_on: FailOn) -> list[str]:
+    """Sites that make `--fail-on` fail: those that count and are at or past it, and any that is non-finite.
 
     Args:
         run: the finished run.
         fail_on: the verdict; `near-gaussian` is passed by `non-gaussian`, `undetermined` likewise.
 
     Returns:
-        True when one does.
+        Their names, in execution order.
     """
-    return any(
-        score.departure == "non-finite" or (score.headline and score.verdict in _FAILS[fail_on])
+    return [
+        score.site
         for score in run.scores
-    )
+        if score.departure == "non-finite" or (score.headline and score.verdict in _FAILS[fail_on])
+    ]

@@ -8,19 +8,19 @@ from gaussprobe.types import Departure, Verdict, View
 
 BAND_LOW = 0.0025
 BAND_HIGH = 0.015
-_LOW = f"{BAND_LOW:g}".lstrip("0")
-_HIGH = f"{BAND_HIGH:g}".lstrip("0")
-BANDS = f"{_LOW} and {_HIGH}"
+LOW = f"{BAND_LOW:g}".lstrip("0")
+HIGH = f"{BAND_HIGH:g}".lstrip("0")
+BANDS = f"{LOW} and {HIGH}"
 
 VERDICT_MEANING: dict[Verdict, str] = {
-    "gaussian": f"the whole interval of delta lies below {_LOW}",
-    "near-gaussian": f"the interval lies below {_HIGH}, not wholly below {_LOW}",
-    "non-gaussian": f"the whole interval lies at or above {_HIGH}",
-    "undetermined": f"the interval reaches across {_HIGH}, or there is none; more samples may help",
+    "gaussian": f"the whole interval of delta lies below {LOW}",
+    "near-gaussian": f"the interval lies below {HIGH}, not wholly below {LOW}",
+    "non-gaussian": f"the whole interval lies at or above {HIGH}",
+    "undetermined": f"the interval reaches across {HIGH}, or there is none; more samples may help",
 }
 
 DEPARTURE_MEANING: dict[Departure, str] = {
-    "none": "delta is within the gaussian band",
+    "none": "delta is in the gaussian band, or cannot be told from 0",
     "right-skewed": "the longer tail is to the right",
     "left-skewed": "the longer tail is to the left",
     "heavy-tailed": "more mass far out than a normal law has",

@@ -12,9 +12,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 
-from gaussprobe import store
+from gaussprobe import files
 from gaussprobe.errors import StoreError
-from gaussprobe.reports import figures, glossary, json_form, text
+from gaussprobe.reports import glossary, json_form, text
 from gaussprobe.types import VERDICTS, LayerScore, Run, SitePicture, UnitPicture, Verdict
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -25,6 +25,8 @@ _GLYPH: dict[Verdict, str] = {
     "undetermined": "?",
 }
 _FOREST_WIDTH = 100
+_GENERATOR = b'<meta name="generator" content="gaussprobe '
+_HEAD = 2_048  # bytes of a page in which it says what made it
 _QQ_CAPTION = "Q-Q plot; a normal sample follows the thin dashed line"
 
 
@@ -47,31 +49,46 @@ class _Panel:
 
 
 def write(run: Run, path: str | Path) -> None:
-    """Write the report of a run, replacing an older page there whole or not at all.
+    """Write the report of a run, replacing an older report there whole or not at all.
 
     Args:
         run: the run; the last recorded step is shown.
         path: where to; its folder must exist.
 
     Raises:
-        StoreError: if `path` cannot be written, or holds something other than an HTML page.
+        StoreError: if `path` cannot be written, or holds something other than a report of ours.
     """
+    check_replaceable(path)
+    files.replace_file(path, render(run).encode())
+
+
+def check_replaceable(path: str | Path) -> None:
+    """Refuse a path that `write` would refuse, without writing anything: to be asked before a long scan.
+
+    Args:
+        path: where a report is to be written.
+
+    Raises:
+        StoreError: if it holds something other than a report of ours, is a folder or a device, its folder is
+            missing, or permission is.
+    """
+    files.check_replaceable(path)
     path = Path(path)
-    if path.is_file() and not _is_page(path):
+    if path.exists() and not _is_ours(path):
         raise StoreError(
-            f"{path} exists and is not an HTML page: left as it is.\nChoose another name, or delete it first."
+            f"{files.printable(str(path))} exists and is not a gaussprobe report: left as it is.\n"
+            "Choose another name, or delete it first."
         )
-    store.replace_file(path, render(run).encode())
 
 
-def _is_page(path: Path) -> bool:
-    """Whether a file is empty or begins as an HTML page does; an unreadable one is left to the writer."""
+def _is_ours(path: Path) -> bool:
+    """Whether a file is empty or begins as a report of ours does; one that cannot be read is not."""
     try:
         with path.open("rb") as file:
-            start = file.read(256)
+            start = file.read(_HEAD)
     except OSError:
-        return True
-    return start.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")) or not start
+        return False
+    return not start or (start.lstrip().startswith(b"<!doctype html>") and _GENERATOR in start)
 
 
 def render(run: Run) -> str:
@@ -83,6 +100,8 @@ def render(run: Run) -> str:
     Returns:
         The page.
     """
+    from gaussprobe.reports import figures  # seaborn takes seconds, and checking a path needs none of it
+
     scores = text.shown(run)
     pictures = {(picture.step, picture.site): picture for picture in run.pictures}
     panels: dict[int, _Panel] = {}
@@ -105,6 +124,10 @@ def render(run: Run) -> str:
         headline=_coded(text.headline(run)),
         synthetic=text.synthetic_sentence(run),
         step_sentence=text.step_sentence(run),
+        data_notes=text.data_notes(run),
+        noun=text.noun(layers),
+        verdict_legend=text.verdict_legend(),
+        name_legend=_coded(text.name_legend(score.site for score in scores)),
         tally=text.tally(layers),
         tests=list(dict.fromkeys(name for score in scores for name in score.tests)),
         provenance=_provenance(run),
@@ -135,10 +158,14 @@ def _template() -> Template:
     environment.globals |= {
         "css": _asset("report.css"),
         "forest": _forest,
+        "departure": text.departure,
+        "departure_meaning": _departure_meaning,
         "is_empty": _is_empty,
+        "worst_unit": text.worst_unit,
         "glossary": glossary,
         "glyphs": _GLYPH,
         "primary": text.PRIMARY_TEST,
+        "primary_test": text.primary,
         "script": _asset("report.js"),
         "verdicts": VERDICTS,
     }
@@ -175,6 +202,8 @@ def _breakable(name: str) -> Markup:
 
 
 def _figures(score: LayerScore, picture: SitePicture | None, key: str) -> tuple[_Figure, ...]:
+    from gaussprobe.reports import figures
+
     units = () if picture is None else picture.units
     drawn = []
     for index, unit in enumerate(units):
@@ -215,6 +244,12 @@ def _forest(score: LayerScore) -> dict[str, Any]:
         "worst": place(delta.worst),
         "bands": (place(glossary.BAND_LOW), place(glossary.BAND_HIGH)),
     }
+
+
+def _departure_meaning(score: LayerScore) -> str:
+    if text.departure(score) == text.NOT_AVAILABLE:
+        return "nothing was measured"
+    return glossary.DEPARTURE_MEANING[score.departure]
 
 
 def _is_empty(score: LayerScore) -> bool:

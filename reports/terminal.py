@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -40,8 +42,25 @@ class _Column:
         return max(len(line) for lines in (self.header, *self.cells) for line in lines)
 
 
+@dataclass(frozen=True)
+class _Trimmed:
+    """A renderable without the blanks that pad its lines, so that copied text is clean."""
+
+    inner: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for line in console.render_lines(self.inner, options, pad=False):
+            kept = list(line)
+            while kept and not kept[-1].text.strip():
+                kept.pop()
+            yield from kept[:-1]
+            if kept:
+                yield kept[-1]._replace(text=kept[-1].text.rstrip())
+            yield Segment.line()
+
+
 def render(run: Run, console: Console) -> None:
-    """Print a run: the headline, the layers worst first, the outputs of nonlinearities, gaps and warnings.
+    """Print a run: the headline, the layers worst first, outputs of nonlinearities, notes, gaps, warnings.
 
     Where there is room each site has one line; else a row is stacked and negentropy left out; below some 60
     columns each site is a short paragraph. Verdict, delta, worst unit and n tested are always there, and a
@@ -62,11 +81,20 @@ def render(run: Run, console: Console) -> None:
     if activations:
         _say(console, "Outputs of nonlinearities, not counted above", "bold")
         _sites(activations, console)
+    if layers or activations:
+        _legend(layers + activations, console)
+    _list(console, "Data", text.data_notes(run))
     notes = [f"{_some_sites(sites)}: {note}" for note, sites in text.gathered_notes(layers + activations)]
     _list(console, "Notes", notes)
     _list(console, "Not captured", [f"{item.site}: {item.reason}" for item in run.not_captured])
     _list(console, "Warnings", run.warnings)
     _say(console, _provenance(run), "dim")
+
+
+def _legend(scores: Sequence[LayerScore], console: Console) -> None:
+    _say(console, text.verdict_legend(), "dim")
+    _say(console, text.name_legend(score.site for score in scores), "dim")
+    console.print()
 
 
 def _sites(scores: Sequence[LayerScore], console: Console) -> None:
@@ -110,7 +138,7 @@ def _table(
             for line in fold(kinds[row], room - len(_INDENT)):
                 cell.append(f"\n{_INDENT}{line}", style="dim")
         table.add_row(cell, *(_lines(column, row) for column in columns))
-    console.print(table)
+    console.print(_Trimmed(table))
     console.print()
 
 
@@ -122,11 +150,11 @@ def _lines(column: _Column, row: int) -> Text:
 
 def _paragraph(name: str, score: LayerScore, console: Console) -> None:
     unit = " ".join(_worst(score))
-    console.print(Text(f"{name} ({_kinds(score)})", style="bold", overflow="fold"))
+    console.print(_Trimmed(Text(f"{name} ({_kinds(score)})", style="bold", overflow="fold")))
     said = Text(f"{_INDENT}{score.verdict}", style=_STYLE[score.verdict])
-    console.print(Text.assemble(said, f", {score.departure}; {text.delta_text(score)}"))
+    console.print(_Trimmed(Text.assemble(said, f", {text.departure(score)}; {text.delta_text(score)}")))
     n_tested = f"n tested {score.n_tested:,} of {score.n_seen:,}"
-    console.print(Text(f"{_INDENT}worst unit {unit}; p {_pvalue(score)}; {n_tested}"))
+    console.print(_Trimmed(Text(f"{_INDENT}worst unit {unit}; p {_pvalue(score)}; {n_tested}")))
     console.print()
 
 
@@ -154,7 +182,7 @@ def _wide_columns(scores: Sequence[LayerScore]) -> list[_Column]:
             styles=_verdicts(scores),
             right=False,
         ),
-        _Column(header=("departure",), cells=tuple((s.departure,) for s in scores), right=False),
+        _Column(header=("departure",), cells=tuple((text.departure(s),) for s in scores), right=False),
         _column("delta [95% interval]", cells=(" ".join(pair).strip() for pair in _intervals(scores))),
         _column("J", "(nats)", cells=(text.number(s.negentropy.median) for s in scores)),
         _column("worst unit", "(its delta)", cells=(" ".join(_worst(s)) for s in scores)),
@@ -169,7 +197,7 @@ def _stacked_columns(scores: Sequence[LayerScore]) -> list[_Column]:
     return [
         _Column(
             header=("verdict", "departure"),
-            cells=tuple((s.verdict, s.departure) for s in scores),
+            cells=tuple((s.verdict, text.departure(s)) for s in scores),
             styles=_verdicts(scores),
             right=False,
         ),
@@ -181,18 +209,19 @@ def _stacked_columns(scores: Sequence[LayerScore]) -> list[_Column]:
 
 
 def _worst(score: LayerScore) -> tuple[str, ...]:
-    if score.delta.worst_unit is None:
-        return (text.NOT_AVAILABLE,)
-    return f"{score.delta.worst_unit}", f"({text.number(score.delta.worst)})"
+    unit = text.worst_unit(score.delta)
+    if unit is None:
+        return (text.NOT_AVAILABLE,) if math.isnan(score.delta.worst) else (text.number(score.delta.worst),)
+    return f"{unit}", f"({text.number(score.delta.worst)})"
 
 
 def _pvalue(score: LayerScore) -> str:
-    test = score.tests.get(text.PRIMARY_TEST)
+    test = text.primary(score)
     return _NO_PVALUE if test is None or test.pvalue is None else text.pvalue(test.pvalue)
 
 
 def _rejected(score: LayerScore) -> str:
-    test = score.tests.get(text.PRIMARY_TEST)
+    test = text.primary(score)
     none = test is None or test.rejected_fraction is None
     return _NO_PVALUE if test is None or none else text.percent(test.rejected_fraction)
 
@@ -242,13 +271,13 @@ def _list(console: Console, title: str, items: Iterable[str]) -> None:
     grid.add_column(overflow="fold")
     for line in lines:
         grid.add_row("-", Text(line))
-    console.print(grid)
+    console.print(_Trimmed(grid))
     console.print()
 
 
 def _say(console: Console, sentence: str | None, style: str = "") -> None:
     if sentence:
-        console.print(Text(text.plain(sentence, console.encoding), style=style, overflow="fold"))
+        console.print(_Trimmed(Text(text.plain(sentence, console.encoding), style=style, overflow="fold")))
 
 
 def _provenance(run: Run) -> str:

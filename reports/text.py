@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import re
 from collections.abc import Iterable, Sequence
 
-from gaussprobe.types import VERDICTS, LayerScore, Run, Verdict
+from gaussprobe.reports import glossary
+from gaussprobe.types import VERDICTS, GofSummary, LayerScore, Run, Summary, Verdict
 
 PRIMARY_TEST = "shapiro_wilk"
 NOT_AVAILABLE = "n/a"
 WITHHELD = "withheld"
+_MOST_REASON = 200
 
 _HAS = {
     "none": "has no clear departure",
@@ -172,6 +176,11 @@ def tally(scores: Iterable[LayerScore]) -> dict[Verdict, int]:
     return {verdict: found.count(verdict) for verdict in VERDICTS}
 
 
+def noun(layers: Iterable[LayerScore]) -> str:
+    """What the scores that count are called: `layer`, or `site` where one is not a whole module's output."""
+    return "site" if any(":" in score.site or "#" in score.site for score in layers) else "layer"
+
+
 def headline(run: Run) -> str:
     """The one sentence to take away, or two: over the layers that count, never over activation sites.
 
@@ -187,23 +196,55 @@ def headline(run: Run) -> str:
         return "No layer could be measured; see what was not captured, and why."
     total = len(layers)
     counts = tally(layers)
+    if counts["undetermined"] == total:
+        return f"Nothing could be decided: {'; '.join(_obstacles(layers))}."
+    one = noun(layers)
     broken = [score for score in layers if score.departure == "non-finite"]
     worst = next((score for score in layers if score.verdict == "non-gaussian"), None)
     if worst is not None:
-        some = _count(counts["non-gaussian"], total, "non-gaussian")
+        some = _count(counts["non-gaussian"], total, one, "non-gaussian")
         which = "it" if total == 1 else f"the worst, `{plain(worst.site)}`,"
         sentence = f"{some}; {which} {_departs(worst)} ({delta_text(worst)})."
     elif counts["gaussian"] == total:
-        sentence = "The one layer is gaussian." if total == 1 else f"All {total} layers are gaussian."
+        sentence = f"{_count(total, total, one, 'gaussian')}."
     else:
         rest = _listed([f"{count} {verdict}" for verdict, count in counts.items() if count])
-        sentence = f"No layer is shown to be non-gaussian: of {total}, {rest}."
+        sentence = f"No {one} is shown to be non-gaussian: of {total}, {rest}."
     if broken:
-        holds = "it holds" if len(broken) == 1 else f"and {len(broken) - 1} more: they hold"
-        sentence = (
-            f"`{plain(broken[0].site)}` {holds} NaN or infinity. ".replace("` it holds", "` holds") + sentence
-        )
+        sentence = f"{_broken(broken)}. {sentence}"
     return sentence
+
+
+def _broken(broken: Sequence[LayerScore]) -> str:
+    holds = "holds" if len(broken) == 1 else f"and {len(broken) - 1} more: they hold"
+    return f"`{plain(broken[0].site)}` {holds} NaN or infinity"
+
+
+def _obstacles(layers: Sequence[LayerScore]) -> list[str]:
+    """Why none of the layers could be decided, each reason once."""
+    groups: dict[str, list[LayerScore]] = {}
+    for score in layers:
+        groups.setdefault(_obstacle(score), []).append(score)
+    said = []
+    for reason, found in groups.items():
+        share = f"{len(found)} of {len(layers)} {noun(layers)}s"
+        if found[0].departure == "non-finite":
+            several = f"{share} hold NaN or infinity, `{plain(found[0].site)}` first"
+            said.append(_broken(found) if len(found) == 1 else several)
+        else:
+            said.append(reason if len(groups) == 1 else f"{reason} ({share})")
+    return said
+
+
+def _obstacle(score: LayerScore) -> str:
+    delta = score.delta
+    if score.departure in ("non-finite", "constant"):
+        return "the values are constant" if score.departure == "constant" else score.departure
+    if math.isnan(delta.median):  # why not is then the first of its notes
+        return plain(score.notes[0][:_MOST_REASON]) if score.notes else "delta could not be measured"
+    if math.isnan(delta.low) or math.isnan(delta.high):
+        return "delta has no interval, for the reason in the notes"
+    return f"the interval of delta reaches across {glossary.HIGH}; more samples may help"
 
 
 def delta_text(score: LayerScore) -> str:
@@ -216,14 +257,58 @@ def _departs(score: LayerScore) -> str:
     return _HAS.get(score.departure, f"is {score.departure}")
 
 
-def _count(count: int, total: int, what: str) -> str:
+def _count(count: int, total: int, one: str, what: str) -> str:
     if count == total:
-        return f"The one layer is {what}" if total == 1 else f"All {total} layers are {what}"
-    return f"{count} of {total} layers {'is' if count == 1 else 'are'} {what}"
+        return f"The one {one} is {what}" if total == 1 else f"All {total} {one}s are {what}"
+    return f"{count} of {total} {one}s {'is' if count == 1 else 'are'} {what}"
 
 
 def _listed(parts: Sequence[str]) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def departure(score: LayerScore) -> str:
+    """The kind of departure; `n/a` where nothing was measured, so that none could have been found."""
+    nothing = score.departure == "none" and math.isnan(score.delta.median)
+    return NOT_AVAILABLE if nothing else score.departure
+
+
+def primary(score: LayerScore) -> GofSummary | None:
+    """The test that tables show; its p-value is NaN, not withheld, where nothing was measured."""
+    test = score.tests.get(PRIMARY_TEST)
+    if test is None or not math.isnan(test.statistic):
+        return test
+    return dataclasses.replace(test, pvalue=math.nan, rejected_fraction=math.nan)
+
+
+def worst_unit(summary: Summary) -> int | None:
+    """The index of the worst unit; None where there is none, or where all are alike infinite."""
+    alike = math.isinf(summary.worst) and summary.worst == summary.median
+    return None if alike else summary.worst_unit
+
+
+def verdict_legend() -> str:
+    """What a verdict rests on, and what a p-value beside it is for."""
+    return (
+        f"Verdict: by delta and its interval (bands {glossary.BANDS}); p only says whether a departure is "
+        "detectable. Worst unit: the one with the largest delta, by its index from 0."
+    )
+
+
+def name_legend(sites: Iterable[str]) -> str:
+    """What `:input`, `:function` and `#k` in names stand for; empty where no name has them."""
+    names = list(sites)
+    found = {re.sub(r"\d+$", "", "".join(re.findall(r":input(?=#|$)|#\d+$", name))) for name in names}
+    parts = []
+    if ":input#" in found:
+        parts.append("`a:input#2`: what `a` receives in its second call.")
+    elif ":input" in found:
+        parts.append("`a:input`: what `a` receives.")
+    if "#" in found:
+        parts.append("`a#2`: the second call of `a`.")
+    if any(re.search(r":(?!input(#|$))", name) for name in names):
+        parts.append("`a:f`: the function `f` called in `a`.")
+    return " ".join(["Names:", *parts]) if parts else ""
 
 
 def is_synthetic(run: Run) -> bool:
@@ -235,13 +320,22 @@ def synthetic_sentence(run: Run) -> str | None:
     """The warning owed to every reader of a run on made-up inputs; None where inputs are real."""
     if not is_synthetic(run):
         return None
-    notes = run.metadata.data.get("notes")
-    said = str(notes[0]).removeprefix("made up: ") if isinstance(notes, list | tuple) and notes else ""
+    said = next(iter(_said_of_data(run)), "").removeprefix("made up: ")
     how = f" ({plain(said)})" if said else ""
     return (
         f"SYNTHETIC INPUTS: the model was fed made-up inputs{how}, not data. "
         "What is said here holds for those inputs only."
     )
+
+
+def data_notes(run: Run) -> list[str]:
+    """What was noted of the inputs, such as NaN in them or a cast; without what the banner says already."""
+    return _said_of_data(run)[is_synthetic(run) :]
+
+
+def _said_of_data(run: Run) -> list[str]:
+    notes = run.metadata.data.get("notes")
+    return [str(note) for note in notes] if isinstance(notes, list | tuple) else []
 
 
 def gathered_notes(scores: Iterable[LayerScore]) -> list[tuple[str, list[str]]]:

@@ -298,6 +298,40 @@ def build_run(*, synthetic: bool = True, **replaced: Any) -> Run:
     return dataclasses.replace(run, **replaced)
 
 
+NOTED = ("1 of 40,000 values are NaN", "integers (int64) were cast to float32, unscaled")
+
+
+def noted_run() -> Run:
+    """The run on real inputs of which something was noted."""
+    run = build_run(synthetic=False)
+    data = {**run.metadata.data, "notes": list(NOTED)}
+    return dataclasses.replace(run, metadata=dataclasses.replace(run.metadata, data=data))
+
+
+def unmeasured(base: LayerScore, **replaced: Any) -> LayerScore:
+    """The score with nothing measured: as of a layer with too few samples."""
+    nothing = summary(NAN, NAN, NAN, NAN, None)
+    tests = {name: GofSummary(statistic=NAN, pvalue=None, rejected_fraction=None) for name in TESTS}
+    numbers = dict.fromkeys(("qq_r2", "ks_distance", "wasserstein", "skewness", "excess_kurtosis"), NAN)
+    fields: dict[str, Any] = {
+        "delta": nothing,
+        "negentropy": nothing,
+        "tests": tests,
+        "verdict": "undetermined",
+        "departure": "none",
+        "n_seen": 5,
+        "n_tested": 5,
+        "notes": ("5 samples per unit; at least 8 are needed",),
+    }
+    return dataclasses.replace(base, **(numbers | fields | replaced))
+
+
+def short_run() -> Run:
+    """The run with five samples per unit: nothing measured anywhere."""
+    run = build_run(synthetic=False, pictures=())
+    return dataclasses.replace(run, scores=tuple(unmeasured(score) for score in run.scores[:3]))
+
+
 def renamed(run: Run, old: str, new: str) -> Run:
     """The run with one site named otherwise, in its scores and pictures alike."""
 

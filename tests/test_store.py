@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gaussprobe import store
+from gaussprobe import schema, store
 from gaussprobe.errors import StoreError
 from gaussprobe.types import VERDICTS, Run
-from tests.runs import build_run, runs
+from tests.runs import build_run, many_sites, renamed, runs
+
+
+def whole(run: Run) -> str:
+    """Everything in a run, NaN and the sign of zero included; `repr(run)` is a summary."""
+    return repr([(field.name, getattr(run, field.name)) for field in dataclasses.fields(run)])
 
 
 @pytest.fixture
@@ -32,12 +39,12 @@ def test_round_trip_is_exact(tmp_path_factory: pytest.TempPathFactory, run: Run)
     """Every run comes back as it was: order, None, NaN, infinities and the sign of zero too."""
     path = tmp_path_factory.mktemp("run") / "run.sqlite"
     store.save(run, path)
-    assert repr(store.load(path)) == repr(run)
+    assert whole(store.load(path)) == whole(run)
 
 
 def test_realistic_run_comes_back(saved: Path) -> None:
     """A run of every verdict, with withheld p-values and pictures, comes back as it was."""
-    assert repr(store.load(saved)) == repr(build_run())
+    assert whole(store.load(saved)) == whole(build_run())
 
 
 def test_lone_surrogates_come_back(tmp_path: Path) -> None:
@@ -46,7 +53,7 @@ def test_lone_surrogates_come_back(tmp_path: Path) -> None:
     metadata = dataclasses.replace(run.metadata, model="caf\udce9.pt")
     odd = dataclasses.replace(run, metadata=metadata, warnings=("caf\udce9", "nul \0 inside"))
     store.save(odd, tmp_path / "run.sqlite")
-    assert repr(store.load(tmp_path / "run.sqlite")) == repr(odd)
+    assert whole(store.load(tmp_path / "run.sqlite")) == whole(odd)
 
 
 def test_a_person_can_query_it(saved: Path) -> None:
@@ -64,8 +71,8 @@ def test_a_person_can_query_it(saved: Path) -> None:
         ]
         nan = "SELECT delta_median FROM scores WHERE site = 'heads.aux'"
         assert connection.execute(nan).fetchone() == ("NaN",)
-        assert connection.execute("PRAGMA application_id").fetchone() == (store.APPLICATION_ID,)
-        assert connection.execute("PRAGMA user_version").fetchone() == (store.SCHEMA_VERSION,)
+        assert connection.execute("PRAGMA application_id").fetchone() == (schema.APPLICATION_ID,)
+        assert connection.execute("PRAGMA user_version").fetchone() == (schema.SCHEMA_VERSION,)
     connection.close()
 
 
@@ -103,12 +110,17 @@ def test_save_keeps_what_is_not_a_run(tmp_path: Path, content: bytes) -> None:
     path.write_bytes(content)
     with pytest.raises(StoreError, match="not a gaussprobe run"):
         store.save(build_run(), path)
+    with pytest.raises(StoreError, match="not a gaussprobe run"):
+        store.check_replaceable(path)
     assert path.read_bytes() == content
 
 
 def test_save_needs_a_folder(tmp_path: Path) -> None:
     """A missing folder, a folder in the file's place and a name no file can have are said in two lines."""
-    for path in (tmp_path / "no" / "run", tmp_path, Path("/dev/null"), tmp_path / "nul\0"):
+    long = tmp_path / ("x" * 300)
+    for path in (tmp_path / "no" / "run", tmp_path, Path("/dev/null"), tmp_path / "nul\0", long):
+        with pytest.raises(StoreError, match="Cannot write"):
+            store.check_replaceable(path)
         with pytest.raises(StoreError, match="Cannot write") as caught:
             store.save(build_run(), path)
         assert len(str(caught.value).splitlines()) == 2
@@ -119,9 +131,19 @@ def test_save_onto_a_read_only_file(saved: Path, monkeypatch: pytest.MonkeyPatch
     """A file that its owner made read-only is not replaced through its folder."""
     before = saved.read_bytes()
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(StoreError, match="Permission denied"):
-        store.save(build_run(scores=()), saved)
+    for refuse in (lambda: store.save(build_run(scores=()), saved), lambda: store.check_replaceable(saved)):
+        with pytest.raises(StoreError, match="Permission denied"):
+            refuse()
     assert saved.read_bytes() == before
+
+
+def test_check_replaceable_allows_what_save_does(saved: Path) -> None:
+    """A run and a name that is free may be written to, and asking changes nothing."""
+    before = saved.read_bytes()
+    store.check_replaceable(saved)
+    store.check_replaceable(saved.with_name("new.sqlite"))
+    assert saved.read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir()] == ["run.sqlite"]
 
 
 def test_interrupted_save_leaves_the_old_run(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +155,7 @@ def test_interrupted_save_leaves_the_old_run(saved: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(StoreError, match="No space left on device"):
         store.save(build_run(scores=()), saved)
-    assert repr(store.load(saved)) == repr(build_run())
+    assert whole(store.load(saved)) == whole(build_run())
     assert [path.name for path in saved.parent.iterdir()] == ["run.sqlite"]
 
 
@@ -158,7 +180,7 @@ def test_load_takes_any_name(tmp_path: Path) -> None:
     """Characters that mean something in a URI are part of the name."""
     path = tmp_path / "a run?mode=rw#1 %41.sqlite"
     store.save(build_run(), path)
-    assert repr(store.load(path)) == repr(build_run())
+    assert whole(store.load(path)) == whole(build_run())
 
 
 def foreign(path: Path) -> None:
@@ -172,6 +194,180 @@ def edited(path: Path, script: str) -> None:
     with sqlite3.connect(path) as connection:
         connection.executescript(script)
     connection.close()
+
+
+def in_place_of_warnings(select: str) -> str:
+    return f"DROP TABLE warnings; CREATE VIEW warnings (id, warning) AS {select};"
+
+
+ENDLESS = "WITH RECURSIVE r (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM r) SELECT id, 'w' FROM r"
+HUGE = "SELECT 1, printf('%.*c', 900000000, 'x')"
+WARNINGS = "CREATE TABLE warnings (id INTEGER PRIMARY KEY, warning TEXT NOT NULL"
+
+
+def schema_text(new: str) -> str:
+    """A script that puts another text, for the table of warnings, into the schema."""
+    return f"PRAGMA writable_schema = ON; UPDATE sqlite_master SET {new} WHERE name = 'warnings';"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        in_place_of_warnings(ENDLESS),
+        in_place_of_warnings(HUGE),
+        f"DROP VIEW site_tests; CREATE VIEW site_tests AS {ENDLESS}",
+        "CREATE TRIGGER t AFTER INSERT ON warnings BEGIN DELETE FROM scores; END",
+        "CREATE TABLE more (id)",
+        "CREATE INDEX more ON scores (site)",
+        f"DROP TABLE warnings; {WARNINGS} AS (printf('%.*c', 9, 'x')))",
+        f"DROP TABLE warnings; {WARNINGS} CHECK (length(printf('%.*c', 900000000, 'x'))))",
+        "DROP TABLE warnings; CREATE VIRTUAL TABLE warnings USING fts5 (id, warning)",
+        "DROP TABLE warnings; CREATE TABLE warnings (id INTEGER PRIMARY KEY, warning TEXT)",
+        "DROP TABLE warnings",
+        f"BEGIN;{''.join(f'CREATE TABLE more{index} (id);' for index in range(500))}COMMIT",
+        schema_text(r"""sql = 'CREATE TABLE "warn' || char(7) || 'x" (', name = 'a' || char(7)"""),
+        schema_text("sql = 'CREATE TABLE warnings (id, warning) -- ' || printf('%.*c', 3000000, 'x')"),
+    ],
+)
+def test_load_reads_no_schema_but_its_own(tmp_path: Path, script: str) -> None:
+    """Views, triggers, generated columns and any other schema are refused at once, before they can run."""
+    path = tmp_path / "run.sqlite"
+    edited(path, script)
+    started = time.perf_counter()
+    with pytest.raises(StoreError, match="is damaged and cannot be read") as caught:
+        store.load(path)
+    assert time.perf_counter() - started < 2
+    assert len(str(caught.value)) < 500
+    assert all(line.isprintable() for line in str(caught.value).splitlines())
+
+
+def test_schema_changes_with_its_version() -> None:
+    """The text of the schema is what a file is held to: whoever edits it raises SCHEMA_VERSION too."""
+    digest = hashlib.sha256(schema.SCHEMA.encode()).hexdigest()
+    assert (schema.SCHEMA_VERSION, digest[:16]) == (1, "359738e9d76b7e50")
+
+
+def test_load_does_not_work_without_end(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Damaged pages that keep SQLite busy are given up on."""
+    monkeypatch.setattr(schema, "_BUDGET", 50)
+    monkeypatch.setattr(schema, "_STRIDE", 10)
+    with pytest.raises(StoreError, match="more work than a run can need"):
+        store.load(saved)
+
+
+def test_the_largest_run_is_within_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hundred sites, drawn, take less than the same share of the budget."""
+    store.save(many_sites(200), tmp_path / "run.sqlite")
+    monkeypatch.setattr(schema, "_BUDGET", schema._BUDGET * 200 // schema.MAX_ROWS["scores"])
+    monkeypatch.setattr(schema, "_STRIDE", 1_000)
+    assert len(store.load(tmp_path / "run.sqlite").scores) == 200
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("UPDATE scores SET n_seen = printf('%.*c', 900000, 'x')", "got 'x{199}\\.\\.\\."),
+        ("UPDATE scores SET n_seen = printf('%.*c', 50000000, 'x')", "too big"),
+        ("UPDATE scores SET verdict = 'a' || char(27) || '[2J'", r"verdict 'a\\x1b\[2J' is unknown"),
+        ("UPDATE scores SET verdict = printf('%.*c', 900000, 'x')", "x{199}\\.\\.\\. is unknown"),
+        ("UPDATE scores SET site = printf('%.*c', 4097, 'x')", "4,097 characters, more than 4,096"),
+        ("UPDATE scores SET kind = 'affine+affine'", "kind 'affine\\+affine' repeats itself"),
+        (
+            "UPDATE picture_units SET counts = '[' || printf('%.*c', 4000, '9') || ']'",
+            "of 64 bits, got 9{200}\\.\\.\\.",
+        ),
+        ("UPDATE picture_units SET below = 1.5", "expected an integer"),
+        ("UPDATE meta SET value = printf('%.*c', 4000, '9') WHERE key = 'seed'", "at most 40 digits"),
+        ("UPDATE meta SET value = printf('%.*c', 30, '9') WHERE key = 'max_samples'", "64 bits"),
+        ("DELETE FROM meta WHERE key = 'data'", "'data' is missing"),
+        ("DELETE FROM scores WHERE id = 3", "there are tests for 3, which is not there"),
+        ("DELETE FROM pictures WHERE id = 3", "there are units drawn for 3, which is not there"),
+    ],
+)
+def test_load_says_what_is_wrong_in_few_words(tmp_path: Path, script: str, message: str) -> None:
+    """Content of the file is repeated in a message only shortened and escaped."""
+    path = tmp_path / "run.sqlite"
+    edited(path, script)
+    with pytest.raises(StoreError, match=message) as caught:
+        store.load(path)
+    assert len(str(caught.value)) < 500
+    assert all(line.isprintable() for line in str(caught.value).splitlines())
+
+
+def test_file_name_in_a_message_is_escaped(tmp_path: Path) -> None:
+    """A name with a line break or an escape sequence adds no line and does not steer the terminal."""
+    path = tmp_path / "a\n\x1b[2J"
+    for refuse in (store.load, store.check_replaceable):
+        path.write_bytes(b"no run")
+        with pytest.raises(StoreError, match=r"a\\n\\x1b\[2J") as caught:
+            refuse(path)
+        assert len(str(caught.value).splitlines()) == 2
+
+
+def with_unit(**changes: Any) -> Run:
+    run = build_run()
+    picture = run.pictures[0]
+    unit = dataclasses.replace(picture.units[0], **changes)
+    return dataclasses.replace(run, pictures=(dataclasses.replace(picture, units=(unit,)),))
+
+
+def with_data(data: Any) -> Run:
+    run = build_run()
+    return dataclasses.replace(run, metadata=dataclasses.replace(run.metadata, data={"x": data}))
+
+
+def nested(depth: int) -> Any:
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+TOO_LARGE = [
+    (with_unit(edges=(0.0,) * 514, counts=(1,) * 513), "513 bins, more than 512"),
+    (with_unit(edges=(0.0, 1.0), counts=(10**3999,)), "expected an integer of 64 bits, got 10{199}"),
+    (with_unit(qq_normal=(0.0,) * 2001, qq_sample=(0.0,) * 2001), "2,001 points, more than 2,000"),
+    (with_data(nested(40)), "nests deeper than 32"),
+    (with_data("x" * (2**20 + 1)), "too big"),
+    (build_run(warnings=("x" * (2**20 + 1),)), "too big"),
+    (renamed(build_run(), "heads.aux", "x" * 4_097), "4,097 characters"),
+]
+
+
+@pytest.mark.parametrize(("run", "message"), TOO_LARGE, ids=[message for _, message in TOO_LARGE])
+def test_what_is_too_large_is_neither_stored_nor_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run, message: str
+) -> None:
+    """Save refuses what load would refuse; a file that holds it all the same is refused by load."""
+    path = tmp_path / "run.sqlite"
+    with pytest.raises(StoreError, match=message):
+        store.save(run, path)
+    with monkeypatch.context() as patched:
+        for name in ("MAX_VALUE", "MAX_BINS", "MAX_QQ_POINTS", "MAX_DEPTH", "MAX_NAME"):
+            patched.setattr(schema, name, 2**26)
+        patched.setattr(store, "_INT64", 10**4000)
+        store.save(run, path)
+    with pytest.raises(StoreError, match=message):
+        store.load(path)
+
+
+@pytest.mark.parametrize("table", ["scores", "tests", "picture_units", "not_captured", "warnings", "meta"])
+def test_rows_are_capped(saved: Path, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
+    """More rows than a run can have are neither read nor stored."""
+    monkeypatch.setitem(schema.MAX_ROWS, table, 0)
+    with pytest.raises(StoreError, match=f"{table} has more than 0 rows"):
+        store.load(saved)
+    with pytest.raises(StoreError, match=f"{table} has more than 0 rows"):
+        store.save(build_run(), saved)
+
+
+def test_file_size_is_capped(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file larger than the largest run is refused by its size alone, and none is written."""
+    monkeypatch.setattr(schema, "MAX_FILE", 1_000)
+    with pytest.raises(StoreError, match="larger than a run can be"):
+        store.load(saved)
+    with pytest.raises(StoreError, match="more than 1,000"):
+        store.save(build_run(), saved.with_name("new"))
 
 
 def cut(path: Path, size: int) -> None:

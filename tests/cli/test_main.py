@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -157,10 +161,111 @@ def test_forward_that_raises(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_outputs_that_cannot_be_written_are_refused_first(
     option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A folder as output, and a missing parent, are refused before the model is opened."""
-    for output in (tmp_path, tmp_path / "no" / "r.out"):
+    """A folder, a missing parent, and a file of another kind are refused before the model is opened."""
+    foreign = tmp_path / "mine.txt"
+    foreign.write_text("mine", encoding="utf-8")
+    for output in (tmp_path, tmp_path / "no" / "r.out", foreign):
         assert main(["scan", str(tmp_path / "missing.pt"), option, str(output)]) == 2
-        assert option in complaint(capsys)[0]
+        assert str(output) in " ".join(complaint(capsys))
+    assert foreign.read_text(encoding="utf-8") == "mine"
+
+
+def test_outputs_do_not_overwrite_inputs_or_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--html onto the model or the data, also through a link, and --out onto --html are refused."""
+    model, data, link = tmp_path / "m.pt", tmp_path / "x.npy", tmp_path / "link"
+    torch.save(stock_mlp(), model)
+    np.save(data, np.zeros((20, 32), dtype=np.float32))
+    link.symlink_to(model)
+    before = model.read_bytes()
+    both = str(tmp_path / "both")
+    for outputs in (
+        ["--html", str(model)],
+        ["--out", str(data)],
+        ["--html", str(link)],
+        ["--out", both, "--html", both],
+    ):
+        assert main(["scan", str(model), "--data", str(data), *outputs]) == 2
+        assert "would overwrite" in complaint(capsys)[0]
+    assert model.read_bytes() == before
+
+
+def test_messages_are_printable_and_short(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Escape codes and megabytes in a file's name or an exception do not reach the terminal."""
+    assert main(["scan", str(tmp_path / "a\x1b[31mb\x07.pt")]) == 2
+    said = capsys.readouterr().err
+    assert "\x1b" not in said
+    assert "\\x1b[31mb\\x07" in said
+    Path(tmp_path / "loud_for_main.py").write_text(
+        "def build():\n    raise ValueError('x' * 5_000_000)\n", encoding="utf-8"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert main(["scan", "loud_for_main:build"]) == 2
+    assert len(capsys.readouterr().err) < 1000
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A command line with `gaussprobe` standing for this installation."""
+    program = f"{shlex.quote(sys.executable)} -m gaussprobe"
+    return subprocess.run(
+        ["bash", "-c", command.replace("gaussprobe ", program + " ", 1)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_closed_pipe_is_no_failed_layer(tmp_path: Path) -> None:
+    """A reader that goes away leaves the exit code what the verdicts make it, and no traceback."""
+    torch.save(stock_mlp(), tmp_path / "m.pt")
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_t(2, size=(300, 32)))
+    for command, code in (
+        ("gaussprobe scan m.pt --data x.npy --json | true; exit ${PIPESTATUS[0]}", 0),
+        ("gaussprobe scan m.pt --data x.npy --fail-on undetermined | true; exit ${PIPESTATUS[0]}", 1),
+        ("gaussprobe --help | true; exit ${PIPESTATUS[0]}", 0),
+    ):
+        done = shell(command, tmp_path)
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        assert "Exception ignored" not in done.stderr
+
+
+def test_json_is_alone_on_stdout(tmp_path: Path) -> None:
+    """What a model prints, by print or straight to the descriptor, goes to stderr."""
+    (tmp_path / "noisy.py").write_text(
+        "import os, sys\nfrom torch import nn\n"
+        "class Noisy(nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        print('one'); os.write(1, b'two'); sys.__stdout__.write('three'); os.system('echo four')\n"
+        "        return super().forward(x)\n"
+        "def build():\n    return Noisy(4, 4)\n",
+        encoding="utf-8",
+    )
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(50, 4)))
+    done = shell("gaussprobe scan noisy:build --data x.npy --json", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["sites"][0]["n_tested"] == 50
+    assert all(word in done.stderr for word in ("one", "two", "three", "four"))
+
+
+def test_exit_in_a_forward_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """sys.exit(0) in a model is exit 2 with a message, not success without one."""
+    (tmp_path / "leaves_for_main.py").write_text(
+        "import sys\nfrom torch import nn\n"
+        "class Leaves(nn.Linear):\n"
+        "    def forward(self, x):\n        sys.exit(0)\n"
+        "def build():\n    return Leaves(4, 4)\n",
+        encoding="utf-8",
+    )
+    np.save(tmp_path / "x.npy", np.zeros((50, 4)))
+    monkeypatch.chdir(tmp_path)
+    assert main(["scan", "leaves_for_main:build", "--data", "x.npy"]) == 2
+    assert "SystemExit" in complaint(capsys)[1]
 
 
 def test_unexpected_exceptions_are_one_line(

@@ -76,7 +76,7 @@ def test_synthetic_inputs_are_loud_in_every_output(files: Path, capsys: pytest.C
     assert "SYNTHETIC" in said.err
 
 
-def test_fail_on_makes_the_exit_code(files: Path) -> None:
+def test_fail_on_makes_the_exit_code(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 1 only when a layer that counts is at or past the verdict: activations never do."""
     data = ["--data", "x.npy", "--quiet"]
     assert main(["scan", "model.pt", *data, "--fail-on", "non-gaussian", "--include", "0"]) == 0
@@ -86,6 +86,7 @@ def test_fail_on_makes_the_exit_code(files: Path) -> None:
     heavy = ["scan", "wide.pt", "--data", "heavy.npy", "--quiet"]
     assert main(heavy) == 0
     assert main([*heavy, "--fail-on", "non-gaussian"]) == 1
+    assert "failed: 1 of 2 sites, --fail-on non-gaussian: 0" in capsys.readouterr().err
     assert main([*heavy, "--fail-on", "near-gaussian"]) == 1
 
 

@@ -6,6 +6,7 @@ import io
 import json
 
 from hypothesis import HealthCheck, given, settings
+from rich.cells import cell_len
 from rich.console import Console
 
 from gaussprobe.reports import html, json_form, terminal, text
@@ -23,7 +24,7 @@ def test_every_run_can_be_reported(run: Run) -> None:
     for width in (40, 80, 160):
         file = io.StringIO()
         terminal.render(run, Console(file=file, width=width, _environ={}))
-        assert max(map(len, file.getvalue().splitlines())) <= width
+        assert max(map(cell_len, file.getvalue().splitlines())) <= width
     json.loads(json_form.dumps(run), parse_constant=refuse)
     assert len(run.to_frame()) == len(run.scores)
     assert text.headline(run).endswith(".")

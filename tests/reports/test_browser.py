@@ -188,3 +188,16 @@ def test_prints(opened: Any, tmp_path: Path) -> None:
     paper = opened.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
     assert paper == "rgb(255, 255, 255)"
     assert opened.pdf().startswith(b"%PDF")
+
+
+def test_two_panels_fit_a_printed_page(opened: Any) -> None:
+    """On A4 with margins of a centimetre two panels fit a page, and none is broken across two."""
+    width, height = round(19 / 2.54 * 96), 27.7 / 2.54 * 96
+    opened.set_viewport_size({"width": width, "height": 1000})
+    opened.emulate_media(media="print")
+    panels = opened.locator("details.panel")
+    tallest = panels.evaluate_all("all => Math.max(...all.map(one => one.getBoundingClientRect().height))")
+    assert tallest < height / 2
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
+    breaks = panels.evaluate_all("all => all.map(one => getComputedStyle(one).breakInside)")
+    assert set(breaks) == {"avoid"}

@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 
+from gaussprobe import scores
 from gaussprobe.reports import glossary
 from gaussprobe.types import VERDICTS, Departure, View
 
@@ -15,6 +16,12 @@ def test_every_word_is_explained() -> None:
     assert tuple(glossary.VERDICT_MEANING) == VERDICTS
     assert tuple(glossary.DEPARTURE_MEANING) == get_args(Departure)
     assert tuple(glossary.VIEW_MEANING) == get_args(View)
+
+
+def test_rule_is_that_of_the_scores() -> None:
+    """Reports cannot import the rule of verdicts, which needs torch: what they say of it is the same."""
+    assert (glossary.BAND_LOW, glossary.BAND_HIGH) == (scores.NEAR, scores.FAR)
+    assert (glossary.LOW, glossary.HIGH) == (".0025", ".015")
 
 
 @pytest.mark.parametrize("name", sorted(glossary.TESTS))

@@ -14,7 +14,7 @@ import pytest
 from gaussprobe import store
 from gaussprobe.errors import StoreError
 from gaussprobe.reports import html
-from tests.runs import build_run, many_sites, renamed
+from tests.runs import NOTED, build_run, many_sites, noted_run, renamed, short_run
 
 PAGE = html.render(build_run())
 EVIL = """</title></svg><script>alert("1")</script><img src=x onerror='alert(2)'>{{ 7 * 7 }}$x_1$&amp;`"""
@@ -115,7 +115,7 @@ def test_says_what_a_reader_must_know() -> None:
     """Headline, synthetic banner, gaps with reasons, warnings, notes, references, provenance are there."""
     said = " ".join("".join(Checker(PAGE).text).split())
     for needed in (
-        "4 of 9 layers are non-gaussian",
+        "4 of 9 sites are non-gaussian",
         "SYNTHETIC INPUTS",
         "never called in the forward pass",
         "the last was taken as the target",
@@ -211,19 +211,112 @@ def test_write_replaces_a_page(tmp_path: Path) -> None:
     assert [item.name for item in tmp_path.iterdir()] == ["report.html"]
 
 
-def test_write_keeps_what_is_not_a_page(tmp_path: Path) -> None:
-    """A model or a run named by mistake is left as it is."""
-    path = tmp_path / "model.pt"
-    path.write_bytes(b"PK\3\4")
-    with pytest.raises(StoreError, match="is not an HTML page: left as it is"):
-        html.write(build_run(), path)
-    assert path.read_bytes() == b"PK\3\4"
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"PK\3\4",
+        b"<!doctype html><title>Mine</title>",
+        b'<!doctype html><meta name="generator" content="Hugo 0.1">',
+        b'<!doctype html><meta name="generator" content="gaussprobed">',
+        b'# notes\n<meta name="generator" content="gaussprobe 1.0">',
+    ],
+)
+def test_write_keeps_what_is_not_ours(tmp_path: Path, content: bytes) -> None:
+    """A model, a run or another page named by mistake is left as it is, with the way out."""
+    path = tmp_path / "index.html"
+    path.write_bytes(content)
+    for refuse in (lambda: html.write(build_run(), path), lambda: html.check_replaceable(path)):
+        with pytest.raises(StoreError, match="is not a gaussprobe report: left as it is") as caught:
+            refuse()
+        assert str(caught.value).endswith("\nChoose another name, or delete it first.")
+    assert path.read_bytes() == content
+
+
+def test_check_replaceable_allows_what_write_does(tmp_path: Path) -> None:
+    """A report, an empty file and a free name may be written to, and asking changes nothing."""
+    for name, content in (("report.html", PAGE.encode()), ("empty.html", b""), ("free.html", None)):
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        html.check_replaceable(path)
+        assert (path.read_bytes() if path.exists() else None) == content
+    odd = dataclasses.replace(build_run().metadata, gaussprobe=EVIL, model=EVIL)
+    html.write(build_run(metadata=odd), tmp_path / "odd.html")
+    html.check_replaceable(tmp_path / "odd.html")
+
+
+def test_page_that_cannot_be_read_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page nobody may read cannot be known to be ours."""
+
+    def deny(self: Path, *args: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "report.html").write_text(PAGE, encoding="utf-8")
+    monkeypatch.setattr(Path, "open", deny)
+    with pytest.raises(StoreError, match="left as it is"):
+        html.check_replaceable(tmp_path / "report.html")
 
 
 def test_write_needs_a_folder(tmp_path: Path) -> None:
-    """A missing folder is an error that says what to do."""
-    with pytest.raises(StoreError, match="Make its folder first"):
-        html.write(build_run(), tmp_path / "no" / "report.html")
+    """A missing folder, and a folder or a device in the file's place, are errors that say what to do."""
+    for path, advice in (
+        (tmp_path / "no" / "report.html", "Make its folder first"),
+        (tmp_path, "Name a file in that folder"),
+        (Path("/dev/null"), "Choose a name that can be written"),
+    ):
+        for refuse in (html.check_replaceable, lambda target: html.write(build_run(), target)):
+            with pytest.raises(StoreError, match=advice):
+                refuse(path)
+
+
+def test_asking_is_cheap() -> None:
+    """To ask whether a page may be written imports none of what drawing it takes."""
+    script = """
+import sys
+from gaussprobe.reports import html
+html.check_replaceable("report.html")
+heavy = ("torch", "pandas", "numpy", "scipy", "seaborn", "matplotlib")
+print([name for name in heavy if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.stdout == "[]\n", done.stderr
+
+
+def test_notes_on_the_data_stand_under_the_headline() -> None:
+    """NaN in the inputs and casts are said before the first picture, not in the provenance alone."""
+    page = html.render(noted_run())
+    Checker(page)
+    head = page[: page.index("</header>")]
+    assert all(note in head for note in NOTED)
+    assert '<div class="data">' not in PAGE
+
+
+def test_nothing_measured_is_not_none_found() -> None:
+    """With too few samples the departure is n/a wherever it stands."""
+    page = html.render(short_run())
+    said = " ".join("".join(Checker(page).text).split())
+    assert "Nothing could be decided: 5 samples per unit; at least 8 are needed." in said
+    assert "Departure: n/a (nothing was measured)." in said
+    assert "undetermined, none" not in page
+    assert "undetermined, n/a" in page
+    assert "withheld" not in said[: said.index("Site by site")]
+
+
+def test_words_under_the_table() -> None:
+    """The table says what its verdict rests on, what p is for and how names are read."""
+    said = " ".join("".join(Checker(PAGE).text).split())
+    assert "p only says whether a departure is detectable" in said
+    assert "a:input: what a receives." in said
+    assert "Names:" not in html.render(many_sites(3))
+
+
+def test_infinite_units_have_no_worst() -> None:
+    """Where the negentropy of every unit is infinite, the infinity stands without a unit."""
+    rows = re.findall(r"<th scope=.row.>negentropy J, nats</th>.*", PAGE)
+    infinite = [row for row in rows if "∞" in row]
+    assert len(infinite) == 2
+    assert not any("no." in row for row in infinite)
+    assert sum("no." in row for row in rows) == 7
 
 
 def test_without_torch(tmp_path: Path) -> None:

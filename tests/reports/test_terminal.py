@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 from collections.abc import Callable
 
 import pytest
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from gaussprobe.reports import terminal
 from gaussprobe.types import Run
-from tests.runs import build_run, many_sites, renamed
+from tests.runs import build_run, many_sites, noted_run, renamed, short_run
 
 
 def rendered(run: Run, width: int, **options: object) -> str:
@@ -27,7 +28,45 @@ def rendered(run: Run, width: int, **options: object) -> str:
 def test_golden(width: int, golden: Callable[[str, str], None]) -> None:
     """The table reads as the golden file does."""
     found = rendered(build_run(), width)
-    golden(f"terminal_{width}.txt", "".join(f"{line.rstrip()}\n" for line in found.splitlines()))
+    golden(f"terminal_{width}.txt", found)
+
+
+@pytest.mark.parametrize("width", [40, 80, 140])
+@pytest.mark.parametrize("options", [{}, {"force_terminal": True, "color_system": "truecolor"}])
+def test_lines_end_where_their_words_do(width: int, options: dict[str, object]) -> None:
+    """No line ends in blanks, so that what is copied is clean."""
+    for run in (build_run(), noted_run()):
+        for line in rendered(run, width, **options).splitlines():
+            bare = re.sub(r"\x1b\[[0-9;]*m", "", line)
+            assert bare == bare.rstrip()
+
+
+def test_notes_on_the_data_come_before_those_on_sites() -> None:
+    """What was noted of the data is a section of its own; without notes there is none."""
+    found = rendered(noted_run(), 80)
+    section = "Data (2)\n- 1 of 40,000 values are NaN\n- integers (int64) were cast to float32, unscaled\n"
+    assert 0 < found.index(section) < found.index("Notes (3)")
+    assert "Data (" not in rendered(build_run(), 80)
+
+
+@pytest.mark.parametrize("width", [40, 80, 140])
+def test_nothing_measured_is_not_none_found(width: int) -> None:
+    """With too few samples the departure is n/a, and the headline says what is missing."""
+    found = rendered(short_run(), width)
+    words = " ".join(found.split())
+    assert "Nothing could be decided: 5 samples per unit; at least 8 are needed." in words
+    assert not re.search(r"\bnone\b|p -;| - ", found[: found.index("Verdict:")])
+    assert "undetermined" in found
+
+
+@pytest.mark.parametrize("width", [40, 80, 140])
+def test_legend(width: int) -> None:
+    """The table says what its verdict rests on, what p is for and how names are read."""
+    words = " ".join(rendered(build_run(), width).split())
+    assert "by delta and its interval (bands .0025 and .015); p only says whether" in words
+    assert "`a:input`: what `a` receives." in words
+    assert "Names:" not in rendered(many_sites(3), width)
+    assert "Verdict:" not in rendered(build_run(scores=(), pictures=()), width)
 
 
 @pytest.mark.parametrize("width", [30, 60, 72, 80, 100, 140, 240])

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gaussprobe as gp
 from gaussprobe.reports import text
 from gaussprobe.types import Run
-from tests.runs import build_run, renamed
+from tests.runs import NOTED, build_run, noted_run, renamed, short_run, summary, unmeasured
 
 
 def only(*sites: str) -> Run:
@@ -117,7 +120,7 @@ def test_plain_is_printable(given_text: str) -> None:
 def test_headline_names_the_worst() -> None:
     """The sentence counts the layers that count, first says what is broken, and names the worst."""
     assert text.headline(build_run()) == (
-        "`heads.aux` holds NaN or infinity. 4 of 9 layers are non-gaussian; the worst, "
+        "`heads.aux` holds NaN or infinity. 4 of 9 sites are non-gaussian; the worst, "
         "`encoder.layers.11.self_attention.output.dense#2`, is multimodal (delta .0774 [.0702, .0849])."
     )
 
@@ -140,7 +143,7 @@ def test_headline_names_the_worst() -> None:
         ),
         (
             ("layers.0:gelu:input", "heads.quantised"),
-            "All 2 layers are non-gaussian; the worst, `layers.0:gelu:input`, is right-skewed "
+            "All 2 sites are non-gaussian; the worst, `layers.0:gelu:input`, is right-skewed "
             "(delta .0283 [.0244, .0325]).",
         ),
         (
@@ -148,8 +151,20 @@ def test_headline_names_the_worst() -> None:
             "No layer is shown to be non-gaussian: of 3, 1 gaussian, 1 near-gaussian and 1 undetermined.",
         ),
         (
-            ("heads.aux",),
-            "`heads.aux` holds NaN or infinity. No layer is shown to be non-gaussian: of 1, 1 undetermined.",
+            ("stem.conv", "heads.aux"),
+            "`heads.aux` holds NaN or infinity. No layer is shown to be non-gaussian: of 2, 1 gaussian and "
+            "1 undetermined.",
+        ),
+        (("heads.aux",), "Nothing could be decided: `heads.aux` holds NaN or infinity."),
+        (("heads.unused",), "Nothing could be decided: the values are constant."),
+        (
+            ("layers.0.attention.q_proj",),
+            "Nothing could be decided: the interval of delta reaches across .015; more samples may help.",
+        ),
+        (
+            ("heads.aux", "heads.unused"),
+            "Nothing could be decided: `heads.aux` holds NaN or infinity; the values are constant "
+            "(1 of 2 layers).",
         ),
     ],
 )
@@ -163,7 +178,86 @@ def test_headline_counts_broken_layers() -> None:
     run = build_run()
     again = tuple(dataclasses.replace(run.scores[9], site=f"head.{index}") for index in range(3))
     sentence = text.headline(dataclasses.replace(run, scores=again))
+    assert sentence == "Nothing could be decided: 3 of 3 layers hold NaN or infinity, `head.0` first."
+    sentence = text.headline(dataclasses.replace(run, scores=(run.scores[0], *again)))
     assert sentence.startswith("`head.0` and 2 more: they hold NaN or infinity. ")
+
+
+def test_headline_of_too_few_samples() -> None:
+    """Where nothing was measured, the headline says that and why, not that nothing was found."""
+    expected = "Nothing could be decided: 5 samples per unit; at least 8 are needed."
+    assert text.headline(short_run()) == expected
+    run = build_run()
+    silent = unmeasured(run.scores[0], notes=())
+    found = text.headline(dataclasses.replace(run, scores=(silent,)))
+    assert found == "Nothing could be decided: delta could not be measured."
+    delta = dataclasses.replace(run.scores[4].delta, low=math.nan, high=math.nan)
+    wide = dataclasses.replace(run.scores[4], delta=delta, verdict="undetermined")
+    assert text.headline(dataclasses.replace(run, scores=(wide,))) == (
+        "Nothing could be decided: delta has no interval, for the reason in the notes."
+    )
+
+
+def test_headline_of_a_real_run_of_too_few_samples() -> None:
+    """A scan of five examples gives the reason in its first note, where the headline finds it."""
+    run = gp.scan(torch.nn.Sequential(torch.nn.Linear(4, 3)), torch.randn(5, 4))
+    assert re.fullmatch(
+        r"Nothing could be decided: 5 \w+( per unit)?; at least \d+ are needed\.", text.headline(run)
+    )
+
+
+@pytest.mark.parametrize(
+    ("sites", "noun"), [(("a.0", "b"), "layer"), (("a", "b#2"), "site"), (("relu:input", "a"), "site")]
+)
+def test_noun(sites: tuple[str, ...], noun: str) -> None:
+    """What is counted are layers while each is a module's one output, and sites otherwise."""
+    one = build_run().scores[0]
+    assert text.noun(dataclasses.replace(one, site=site) for site in sites) == noun
+
+
+def test_departure_of_nothing() -> None:
+    """A departure that could not have been found is not given as none."""
+    run = build_run()
+    assert text.departure(unmeasured(run.scores[0])) == "n/a"
+    assert text.departure(run.scores[0]) == "none"
+    assert [text.departure(score) for score in run.scores[-2:]] == ["non-finite", "constant"]
+
+
+def test_worst_unit_of_all_infinite() -> None:
+    """Where every unit is infinite none is the worst; a single infinite one is."""
+    assert text.worst_unit(summary(math.inf, math.inf, math.inf, math.inf, 0)) is None
+    assert text.worst_unit(summary(0.1, 0.0, 0.2, math.inf, 3)) == 3
+    assert text.worst_unit(summary(0.1, 0.0, 0.2, 0.3, 3)) == 3
+
+
+@pytest.mark.parametrize(
+    ("sites", "expected"),
+    [
+        (("a.b", "c.0"), ""),
+        (("a", "a:input"), "Names: `a:input`: what `a` receives."),
+        (("a", "a#2"), "Names: `a#2`: the second call of `a`."),
+        (("a:input", "a:input#3"), "Names: `a:input#2`: what `a` receives in its second call."),
+        ((":relu",), "Names: `a:f`: the function `f` called in `a`."),
+        (
+            ("a:gelu:input", "a:gelu#2"),
+            "Names: `a:input`: what `a` receives. `a#2`: the second call of `a`. "
+            "`a:f`: the function `f` called in `a`.",
+        ),
+    ],
+)
+def test_name_legend(sites: tuple[str, ...], expected: str) -> None:
+    """Parts of names are explained where they occur, and only there."""
+    assert text.name_legend(sites) == expected
+
+
+def test_data_notes() -> None:
+    """What was noted of the data is there, without what the banner says; odd content is not an error."""
+    assert text.data_notes(noted_run()) == list(NOTED)
+    assert text.data_notes(build_run()) == []
+    run = build_run(synthetic=False)
+    for notes, expected in ((None, []), ("x", []), ([1, None], ["1", "None"])):
+        odd = dataclasses.replace(run.metadata, data={"notes": notes})
+        assert text.data_notes(dataclasses.replace(run, metadata=odd)) == expected
 
 
 def test_headline_is_one_line() -> None:
