@@ -5,7 +5,8 @@ from __future__ import annotations
 from gaussprobe.models.batches import call_arguments, first_tensor, to_device, unwrapped
 from gaussprobe.models.data import from_python, open_data
 from gaussprobe.models.factory import load_object
-from gaussprobe.models.inputs import Inputs, sequence_first
+from gaussprobe.models.inputs import Inputs
+from gaussprobe.models.layers import sequence_first
 from gaussprobe.models.open import OpenedModel, open_model
 from gaussprobe.models.sniff import FileKind, sniff
 from gaussprobe.models.synthetic import infer

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
-from gaussprobe.models import pickles, stock
+from gaussprobe.models import judge, pickles, stock
 from gaussprobe.models.sniff import FileKind
+from gaussprobe.models.wording import first_line, printable
 
 _MAX_PICKLE = 256 * 2**20
+_ZIP_MAGIC = b"PK\x03\x04"
 _LEGACY_PREAMBLE = 3  # magic number, protocol version, system information
 
 
@@ -39,27 +42,34 @@ def read_torch(path: Path, kind: FileKind) -> Any:
         UnknownGlobalsError: if it names functions or classes that are not stock.
         UnsafeContentError: if it would do more than make tensors, plain data and stock modules.
     """
-    try:
-        with _quiet():
-            if kind is FileKind.TORCH_ZIP:
-                _check_zip(path)
-            else:
-                _check_legacy(path)
-    except pickles.MalformedPickleError as error:
-        raise DamagedFileError(str(error)) from error
-    except pickles.UnsupportedPickleError as error:
-        raise stock.UnsafeContentError(str(error)) from error
-    already = set(map(_identity, torch.serialization.get_safe_globals()))
-    # What the caller had allowed before must still be allowed after: safe_globals removes all it was given.
-    added = [each for each in stock.allowed_globals() if _identity(each) not in already]
-    try:
-        with _quiet(), torch.serialization.safe_globals(added):
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged file makes torch raise
-        raise DamagedFileError("torch cannot read it: " + first_line(error)) from error
+    # One opened file is checked and loaded: another put in its place meanwhile is never seen.
+    with path.open("rb") as file:
+        try:
+            with _quiet():
+                if kind is FileKind.TORCH_ZIP:
+                    _check_zip(file)
+                else:
+                    _check_legacy(file)
+        except pickles.MalformedPickleError as error:
+            raise DamagedFileError(str(error)) from error
+        except pickles.UnsupportedPickleError as error:
+            raise stock.UnsafeContentError(str(error)) from error
+        loaded = _load(file)
     for module in _modules(loaded):
         stock.check_module(module)
     return loaded
+
+
+def _load(file: BinaryIO) -> Any:
+    already = set(map(_identity, torch.serialization.get_safe_globals()))
+    # What the caller had allowed before must still be allowed after: safe_globals removes all it was given.
+    added = [each for each in stock.allowed_globals() if _identity(each) not in already]
+    file.seek(0)
+    try:
+        with _quiet(), torch.serialization.safe_globals(added):
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged file makes torch raise
+        raise DamagedFileError("torch cannot read it: " + first_line(error)) from error
 
 
 def read_trusted(path: Path, kind: FileKind) -> Any:
@@ -90,15 +100,6 @@ def pickle_globals(path: Path) -> tuple[str, ...]:
         return ()
 
 
-def first_line(error: BaseException, *, limit: int = 200) -> str:
-    """The first line of an exception's message with its type, short enough for one line of output."""
-    text = str(error).strip().splitlines()
-    line = text[0].strip() if text else ""
-    printable = "".join(character if character.isprintable() else " " for character in line)
-    short = printable if len(printable) <= limit else printable[: limit - 1] + "…"
-    return f"{type(error).__name__}: {short}" if short else type(error).__name__
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     # torch warns of its own deprecated storages and of changed sources, pickletools of odd escapes in
@@ -112,8 +113,11 @@ def _identity(allowed: Any) -> Any:
     return allowed[1] if isinstance(allowed, tuple) else f"{allowed.__module__}.{allowed.__qualname__}"
 
 
-def _check_zip(path: Path) -> None:
-    sizes = _member_sizes(path)
+def _check_zip(file: BinaryIO) -> None:
+    # torch tells a zip by its first bytes only, and would take anything else for the legacy format.
+    if file.read(len(_ZIP_MAGIC)) != _ZIP_MAGIC:
+        raise DamagedFileError("it does not begin as a zip archive")
+    sizes = _member_sizes(file)
     roots = {name.partition("/")[0] for name in sizes}
     if len(roots) != 1:
         raise DamagedFileError("its members do not lie in one folder")
@@ -124,8 +128,9 @@ def _check_zip(path: Path) -> None:
     if declared > _MAX_PICKLE:
         raise DamagedFileError(f"its pickle is absurdly large ({declared:,} bytes)")
     # The pickle is taken through torch's own zip reader, so that what is judged is what will be loaded.
+    file.seek(0)
     try:
-        reader = torch._C.PyTorchFileReader(str(path))
+        reader = torch._C.PyTorchFileReader(file)
         _check_same_members(reader, sizes, root)
         data: bytes = reader.get_record("data.pkl")
     except RuntimeError as error:
@@ -154,12 +159,12 @@ def _check_same_members(reader: Any, sizes: dict[str, int], root: str) -> None:
         raise DamagedFileError("its directory contradicts itself")
 
 
-def _member_sizes(path: Path) -> dict[str, int]:
+def _member_sizes(file: BinaryIO) -> dict[str, int]:
     """Sizes of a zip's members, after checking that they are stored plainly and inside the file."""
-    length = path.stat().st_size
+    length = file.seek(0, os.SEEK_END)
     sizes: dict[str, int] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
     except (
         zipfile.BadZipFile,
@@ -177,7 +182,7 @@ def _member_sizes(path: Path) -> dict[str, int]:
         if member.flag_bits & 0x1:
             raise DamagedFileError("its members are encrypted, which torch.save never does")
         if member.filename in sizes:
-            raise DamagedFileError(f"it has two members named {member.filename!r:.80}")
+            raise DamagedFileError(f"it has two members named {printable(member.filename)!r}")
         if member.header_offset < 0 or member.header_offset + member.file_size > length:
             raise DamagedFileError("a member claims to be larger than the file")
         sizes[member.filename] = member.file_size
@@ -186,29 +191,40 @@ def _member_sizes(path: Path) -> dict[str, int]:
     return sizes
 
 
-def _check_legacy(path: Path) -> None:
-    length = path.stat().st_size
-    with path.open("rb") as file:
-        for _ in range(_LEGACY_PREAMBLE):
-            for _ in pickles.opcodes(file):
-                pass
-        tree = _judged(file)
-        pickles.read_tree(file)  # the list of storages
-    by_key = {storage.key: stock.storage_bytes(storage) for storage in tree.storages}
-    if sum(by_key.values()) > length:
+def _check_legacy(file: BinaryIO) -> None:
+    length = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    for _ in range(_LEGACY_PREAMBLE):
+        _check_bare(file)
+    tree = _judged(file)
+    _check_bare(file)  # the list of storages
+    claimed: dict[str, int] = {}
+    for storage in tree.storages:
+        claimed[storage.key] = max(claimed.get(storage.key, 0), stock.storage_bytes(storage))
+    if sum(claimed.values()) > length:
         raise DamagedFileError("its tensors claim to be larger than the file")
 
 
-def _judged(file: io.BufferedReader | io.BytesIO) -> pickles.Tree:
+def _check_bare(file: BinaryIO) -> None:
+    """Refuse a pickle beside the main one that is more than numbers, strings, lists and dicts."""
+    tree = pickles.read_tree(file)
+    if tree.made or tree.globals or tree.storages:
+        raise stock.UnsafeContentError("its header holds more than numbers, which torch.save never writes")
+    judge.check_tree(tree)
+
+
+def _judged(file: BinaryIO) -> pickles.Tree:
     """The tree of a pickle, after judging it; names every foreign global before any other objection."""
     start = file.tell()
-    names = pickles.named_globals(file)
-    unknown = stock.unknown(names)
-    if unknown:
-        raise stock.UnknownGlobalsError(unknown)
-    file.seek(start)
-    tree = pickles.read_tree(file)
-    stock.check_tree(tree)
+    try:
+        tree = pickles.read_tree(file)
+    except (pickles.MalformedPickleError, pickles.UnsupportedPickleError):
+        file.seek(start)
+        foreign = stock.unknown(pickles.named_globals(file))
+        if foreign:
+            raise stock.UnknownGlobalsError(foreign) from None
+        raise
+    judge.check_tree(tree)
     return tree
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from gaussprobe.errors import DataError
+from gaussprobe.models.wording import listed
 
 # Names under which datasets keep what is to be predicted.
 TARGET_NAMES = frozenset({"y", "label", "labels", "target", "targets"})
@@ -60,6 +61,8 @@ def unwrapped(module: nn.Module) -> nn.Module:
     while True:
         if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
             module = module.module
+        elif isinstance(module, torch.jit.ScriptModule):
+            return module
         elif isinstance(inner := module._modules.get("_orig_mod"), nn.Module):
             module = inner
         else:
@@ -117,14 +120,14 @@ def _keywords(
         foreign = [key for key in given if key not in takes.keywords]
         targets = [key for key in foreign if key in TARGET_NAMES]
         if len(foreign) > len(targets):
-            names = ", ".join(key for key in foreign if key not in targets)
+            names = listed(key for key in foreign if key not in targets)
             raise DataError(
                 f"a batch has keys the model does not take ({names}): it takes {takes.describe()}"
             )
         if targets:
             note = f"{', '.join(targets)} of each batch was taken as the target and dropped"
         given = {key: value for key, value in given.items() if key not in foreign}
-    _require(takes, given=list(given), what=f"a dict of {', '.join(given) or 'nothing else'}")
+    _require(takes, given=list(given), what=f"a dict of {listed(given) or 'nothing else'}")
     return (), given, note
 
 

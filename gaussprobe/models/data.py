@@ -16,17 +16,19 @@ from gaussprobe.errors import DataError
 from gaussprobe.models import factory as factories
 from gaussprobe.models import readers
 from gaussprobe.models.batches import TARGET_NAMES, ForwardParameters, as_tensors
+from gaussprobe.models.dtypes import Caster, number_bytes
 from gaussprobe.models.inputs import (
     CheckedBatches,
     Inputs,
     SplitDataset,
-    cast,
     check_dataset,
     checked_batch_size,
     describe,
     split_dataset,
 )
+from gaussprobe.models.layers import certain_first, first_parametric, title_of
 from gaussprobe.models.sniff import FileKind, sniff
+from gaussprobe.models.wording import listed, printable
 
 INPUT_NAMES = ("x", "X", "inputs", "input", "images", "image", "data", "features")
 _ACCEPTED = "give a .pt, .npy, .npz or numeric .csv file, or pkg.mod:fn"
@@ -49,7 +51,8 @@ def open_data(source: str | Path, *, module: nn.Module, batch_size: int | None =
 
     Args:
         source: a `.pt`, `.npy`, `.npz` or numeric CSV file, told by its content; or `pkg.mod:fn` whose
-            function returns a tensor, a dict of tensors, or an iterable of batches.
+            function returns a tensor, a dict of tensors, or an iterable of batches. A column of a CSV file
+            named y, label, labels, target or targets is the target, and is dropped.
         module: the model the batches are for: it decides dtypes and names.
         batch_size: examples per batch for whole datasets, 128 when None.
 
@@ -73,13 +76,16 @@ def open_data(source: str | Path, *, module: nn.Module, batch_size: int | None =
     if kind is FileKind.NPY:
         return finish(as_tensors(readers.read_npy(path, name)), kind="npy")
     if kind is FileKind.NPZ:
-        data, notes = _chosen(as_tensors(readers.read_npz(path, name)), module, name)
+        data, notes = _chosen(
+            as_tensors(readers.read_npz(path, name, width=number_bytes(module))), module, name
+        )
         return finish(data, kind="npz", notes=notes)
     if kind is FileKind.TEXT:
-        data, notes = _table(path, name)
+        data, notes = _table(path, name, module)
         return finish(data, kind="csv", notes=notes)
     if kind in (FileKind.TORCH_ZIP, FileKind.TORCH_LEGACY):
-        return _from_content(readers.read_pt(path, kind, name), module, name, batch_size)
+        content = readers.read_pt(path, kind, name, width=number_bytes(module))
+        return _from_content(content, module, name, batch_size)
     raise DataError(f"{name}: {_WAYS_OUT.get(kind, f'is {kind}, which holds no inputs: {_ACCEPTED}')}")
 
 
@@ -128,7 +134,7 @@ def _from_object(value: Any, module: nn.Module, source: str, batch_size: int | N
             if isinstance(value, np.ndarray)
             else type(value).__name__
         )
-        tensors, notes = _cast_arrays(value, module)
+        tensors, notes = Caster(module, arrays_only=True)(value)
         if isinstance(tensors, dict):
             tensors, more = _without_targets(tensors, module)
             notes = [*notes, *more]
@@ -149,12 +155,20 @@ def _from_object(value: Any, module: nn.Module, source: str, batch_size: int | N
     if isinstance(value, list | tuple) and not value:
         raise DataError(f"{source}: gave no batches")
     known = getattr(value, "batch_size", None) if isinstance(value, DataLoader) else None
+    description = describe(source, "batches", n_examples=None, batch_size=known, notes=())
+    caster = Caster(module, arrays_only=True)
+
+    def convert(batch: Any) -> Any:
+        converted, notes = caster(batch)
+        # Counts of NaN differ from batch to batch; a cast is the same for all.
+        said = description["notes"]
+        said.extend(note for note in notes if "cast" in note and note not in said)
+        return converted
+
     return Inputs(
-        batches=CheckedBatches(
-            value, source, wrap=wrap, convert=lambda batch: _cast_arrays(batch, module)[0]
-        ),
+        batches=CheckedBatches(value, source, wrap=wrap, convert=convert),
         n_examples=None,
-        description=describe(source, "batches", n_examples=None, batch_size=known, notes=()),
+        description=description,
     )
 
 
@@ -166,27 +180,6 @@ def _split_as_is(tensors: Any, source: str, kind: str, batch_size: int | None, n
         n_examples=n_examples,
         description=describe(source, kind, n_examples=n_examples, batch_size=size, notes=notes),
     )
-
-
-def _cast_arrays(batch: Any, module: nn.Module) -> tuple[Any, list[str]]:
-    """A live batch with its arrays as tensors of the model's dtypes; tensors are left alone."""
-    if isinstance(batch, np.ndarray):
-        return cast(as_tensors(batch), module)
-    notes: list[str] = []
-    if isinstance(batch, Mapping):
-        converted: Any = {}
-        for key, each in batch.items():
-            converted[key], more = _cast_arrays(each, module)
-            notes += more
-        return converted, notes
-    if isinstance(batch, tuple | list):
-        parts = []
-        for each in batch:
-            part, more = _cast_arrays(each, module)
-            parts.append(part)
-            notes += more
-        return (parts if isinstance(batch, list) else tuple(parts)), notes
-    return batch, notes
 
 
 def _from_content(content: Any, module: nn.Module, name: str, batch_size: int | None) -> Inputs:
@@ -208,9 +201,12 @@ def _from_content(content: Any, module: nn.Module, name: str, batch_size: int | 
             raise DataError(f"{name}: holds a {type(content).__name__} of {_plural(content)}: save tensors")
         parts = tuple(each.detach() for each in content)
         if isinstance(content, list) and not _is_positional(parts, module):
-            batches = [cast(part, module)[0] for part in parts]
             total = sum(check_dataset(part, name) for part in parts)
+            caster = Caster(module)
+            cast = [caster(part) for part in parts]
+            batches = [batch for batch, _ in cast]
             notes = [f"a list of {len(parts)} tensors was taken as that many batches"]
+            notes += dict.fromkeys(note for _, more in cast for note in more)
             kind = describe(name, "pt", n_examples=total, batch_size=None, notes=notes)
             return Inputs(batches=batches, n_examples=total, description=kind)
         return finish(parts)
@@ -238,7 +234,7 @@ def _chosen(arrays: dict[str, torch.Tensor], module: nn.Module, name: str) -> tu
         usual = [key for key in INPUT_NAMES if key in inputs]
         if not usual:
             raise DataError(
-                f"{name}: holds several arrays ({', '.join(arrays)}): name them as the model takes them "
+                f"{name}: holds several arrays ({listed(arrays)}): name them as the model takes them "
                 f"({takes.describe()}), or one of them x"
             )
         dropped = [key for key in arrays if key != usual[0]]
@@ -246,9 +242,9 @@ def _chosen(arrays: dict[str, torch.Tensor], module: nn.Module, name: str) -> tu
     if not inputs:
         (key,) = list(arrays)[:1]
         if len(arrays) > 1:
-            raise DataError(f"{name}: holds only targets ({', '.join(arrays)}): name the inputs x")
+            raise DataError(f"{name}: holds only targets ({listed(arrays)}): name the inputs x")
         inputs, dropped = {key: arrays[key]}, []
-    notes = [f"{', '.join(dropped)} was dropped"] if dropped else []
+    notes = [f"{listed(dropped)} was dropped"] if dropped else []
     ((key, value),) = inputs.items()
     return value, ([f"{key!r} was taken as the input", *notes] if dropped else [])
 
@@ -262,19 +258,38 @@ def _without_targets(
     ]
     kept = {key: each for key, each in arrays.items() if key not in dropped}
     if not kept:
-        raise DataError(f"holds only targets ({', '.join(arrays)}): the model takes {takes.describe()}")
-    return kept, [f"{', '.join(dropped)} was taken as the target and dropped"] if dropped else []
+        raise DataError(f"holds only targets ({listed(arrays)}): the model takes {takes.describe()}")
+    return kept, [f"{listed(dropped)} was taken as the target and dropped"] if dropped else []
 
 
-def _table(path: Path, name: str) -> tuple[torch.Tensor, list[str]]:
+def _table(path: Path, name: str, module: nn.Module) -> tuple[torch.Tensor, list[str]]:
+    """The inputs in a table: all columns but those named as targets."""
     values, header = readers.read_csv(path, name)
     columns = [index for index, title in enumerate(header or ()) if title.lower() in TARGET_NAMES]
-    if not columns or len(columns) == values.shape[1]:
+    if columns and len(columns) < values.shape[1]:
+        titles = ", ".join((header or [])[index] for index in columns)
+        notes = [f"the column {titles} was taken as the target and dropped"]
+        return torch.from_numpy(np.delete(values, columns, axis=1)), notes
+    found = certain_first(module)
+    layer = found[1] if found else first_parametric(module)
+    if not isinstance(layer, nn.Linear) or values.shape[1] != layer.in_features + 1:
         return torch.from_numpy(values), []
-    titles = ", ".join((header or [])[index] for index in columns)
-    return torch.from_numpy(np.delete(values, columns, axis=1)), [
-        f"the column {titles} was taken as the target and dropped"
-    ]
+    title = title_of(found[0], layer) if found else type(layer).__name__
+    said = (
+        f"the table has {values.shape[1]} columns ({_likely_target(values, header)}), the first layer, "
+        f"{title}, takes {layer.in_features}: remove the target column or name it label"
+    )
+    if found:
+        raise DataError(f"{name}: {said}")
+    return torch.from_numpy(values), [said]
+
+
+def _likely_target(values: np.ndarray[Any, Any], header: list[str] | None) -> str:
+    """The only column of whole numbers, else the last."""
+    whole = np.flatnonzero((values == np.round(values)).all(axis=0))
+    index, what = (int(whole[0]), "the only whole numbers") if len(whole) == 1 else (values.shape[1] - 1, "")
+    what = "last" if index == values.shape[1] - 1 else what
+    return f"{what}: {printable(header[index])!r}" if header else f"{what}: column {index + 1}"
 
 
 def _is_array(value: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 from torch import nn
 
 from gaussprobe.errors import FactoryError
-from gaussprobe.models.archive import first_line
+from gaussprobe.models.wording import first_line
 
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -66,18 +67,28 @@ def load_object(reference: str) -> Any:
                 f"searched the current directory ({Path.cwd()}) and the Python path"
             ) from error
         raise FactoryError(f"{reference}: importing {module_name} failed: {first_line(error)}") from error
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         raise FactoryError(f"{reference}: importing {module_name} failed: {first_line(error)}") from error
     where = module_name
     for attribute in attributes.split("."):
         try:
             found = getattr(found, attribute)
         except AttributeError as error:
-            near = difflib.get_close_matches(attribute, [name for name in dir(found) if name[0] != "_"], n=3)
+            near = difflib.get_close_matches(attribute, _own_callables(found), n=3)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise FactoryError(f"{reference}: {where} has no {attribute!r}{hint}") from error
         where = f"{where}.{attribute}"
     return found
+
+
+def _own_callables(owner: Any) -> list[str]:
+    """Public functions and classes that a module (or class) defines itself, rather than imports."""
+    home = owner.__name__ if inspect.ismodule(owner) else getattr(owner, "__module__", None)
+    return [
+        name
+        for name, each in getattr(owner, "__dict__", {}).items()
+        if name[0] != "_" and (inspect.isfunction(each) or inspect.isclass(each)) and each.__module__ == home
+    ]
 
 
 def load_callable(reference: str) -> Callable[[], Any]:
@@ -104,7 +115,7 @@ def call(reference: str) -> Any:
     try:
         with importable_cwd():
             return function()
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         raise FactoryError(
             f"{reference}: calling it without arguments failed: {first_line(error)}"
         ) from error

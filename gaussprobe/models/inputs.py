@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from gaussprobe.errors import DataError, GaussprobeError
-from gaussprobe.models.archive import first_line
-from gaussprobe.models.batches import leaves, map_tensors, unwrapped
+from gaussprobe.models.batches import leaves, map_tensors
+from gaussprobe.models.dtypes import Caster
+from gaussprobe.models.layers import misfit
+from gaussprobe.models.wording import first_line
 
 DEFAULT_BATCH_SIZE = 128
 
@@ -116,18 +118,28 @@ class CheckedBatches:
             )
         self._walked = True
         count = 0
-        try:
-            for batch in self.batches:
-                count += 1
-                yield batch if self.convert is None else self.convert(batch)
-        except GaussprobeError as error:
-            raise type(error)(f"{self.source}: batch {count}: {error}") from error
-        except Exception as error:
-            if not self.wrap:
-                raise
-            raise DataError(
-                f"{self.source}: reading batch {count + 1} failed: {first_line(error)}"
-            ) from error
+        batches = None
+        while True:
+            # Nothing is yielded inside: what is raised here is the data's own doing, not the walker's.
+            try:
+                batches = iter(self.batches) if batches is None else batches
+                batch = next(batches)
+            except StopIteration:
+                break
+            except GaussprobeError as error:
+                raise type(error)(f"{self.source}: batch {count + 1}: {error}") from error
+            except (Exception, SystemExit, GeneratorExit) as error:
+                if not self.wrap and not isinstance(error, GeneratorExit):
+                    raise
+                raise DataError(
+                    f"{self.source}: reading batch {count + 1} failed: {first_line(error)}"
+                ) from error
+            count += 1
+            try:
+                converted = batch if self.convert is None else self.convert(batch)
+            except GaussprobeError as error:
+                raise type(error)(f"{self.source}: batch {count}: {error}") from error
+            yield converted
         if not count:
             raise DataError(f"{self.source}: gave no batches")
 
@@ -155,90 +167,21 @@ def check_dataset(data: Any, source: str) -> int:
     return lengths[0]
 
 
-def float_dtype(module: nn.Module) -> torch.dtype:
-    """The dtype of the model's first floating parameter or buffer, float32 when it has none."""
-    for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.is_floating_point():
-            return tensor.dtype
-    return torch.get_default_dtype()
-
-
-def first_parametric(module: nn.Module) -> nn.Module | None:
-    """The first module in registration order that has parameters of its own."""
-    for child in unwrapped(module).modules():
-        if any(parameter is not None for parameter in child._parameters.values()):
-            return child
-    return None
-
-
-def sequence_first(module: nn.Module) -> bool:
-    """Whether the model begins with a recurrent or attention layer that keeps the batch second."""
-    first = first_parametric(module)
-    return isinstance(first, nn.RNNBase | nn.MultiheadAttention) and not first.batch_first
-
-
-def takes_ids(module: nn.Module) -> bool:
-    """Whether the model's first parametric layer looks up integers."""
-    return isinstance(first_parametric(module), nn.Embedding | nn.EmbeddingBag)
-
-
-def cast(data: Any, module: nn.Module) -> tuple[Any, list[str]]:
-    """Data from a file in the dtypes the model takes.
-
-    Floating inputs take the dtype of the model's first floating parameter. Integers stay integers (as int64)
-    for a model that begins with an Embedding, and become floats for any other. A model that begins with an
-    Embedding is given floats without a fraction as int64.
-
-    Args:
-        data: tensors in plain containers.
-        module: the model.
-
-    Returns:
-        The data, and notes on what was changed beyond the precision of floats, NaN and infinity counted.
-    """
-    wanted = float_dtype(module)
-    ids = takes_ids(module)
-    notes: dict[str, None] = {}
-    nan = inf = total = 0
-
-    def convert(tensor: torch.Tensor) -> torch.Tensor:
-        nonlocal nan, inf, total
-        if tensor.dtype == torch.bool or tensor.is_complex():
-            return tensor
-        if not tensor.is_floating_point():
-            if ids:
-                return tensor if tensor.dtype in (torch.int32, torch.int64) else tensor.to(torch.int64)
-            notes[f"integers ({_name(tensor.dtype)}) were cast to {_name(wanted)}, unscaled"] = None
-            return tensor.to(wanted)
-        finite = torch.isfinite(tensor)
-        missing = int(torch.isnan(tensor).sum())
-        nan += missing
-        inf += tensor.numel() - int(finite.sum()) - missing
-        total += tensor.numel()
-        if ids and bool(finite.all()) and bool((tensor == tensor.round()).all()):
-            notes["whole numbers were cast to int64, as the model begins with an Embedding"] = None
-            return tensor.to(torch.int64)
-        return tensor.to(wanted)
-
-    converted = map_tensors(convert, data)
-    for count, name in ((nan, "NaN"), (inf, "infinite")):
-        if count:
-            notes[f"{count:,} of {total:,} values are {name}"] = None
-    return converted, list(notes)
-
-
 def split_dataset(
     data: Any, module: nn.Module, *, source: str, kind: str, batch_size: int | None, notes: Iterable[str] = ()
 ) -> Inputs:
     """Inputs from a whole dataset: checked, cast and split.
 
     Raises:
-        DataError: as `check_dataset`.
+        DataError: as `check_dataset`, or if they surely do not fit the model's first layer.
         ValueError: if `batch_size` is not a positive integer.
     """
     size = checked_batch_size(batch_size)
     n_examples = check_dataset(data, source)
-    converted, more = cast(data, module)
+    converted, more = Caster(module)(data)
+    problem = misfit(converted, module, source=source, batch_size=min(size, n_examples))
+    if problem is not None:
+        raise DataError(problem)
     return Inputs(
         batches=SplitDataset(converted, min(size, n_examples)),
         n_examples=n_examples,
@@ -246,7 +189,3 @@ def split_dataset(
             source, kind, n_examples=n_examples, batch_size=min(size, n_examples), notes=[*notes, *more]
         ),
     )
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")

@@ -14,16 +14,16 @@ from gaussprobe.errors import FactoryError, ModelFileError
 from gaussprobe.models import factory as factories
 from gaussprobe.models.archive import (
     DamagedFileError,
-    first_line,
     pickle_globals,
     read_torch,
     read_trusted,
 )
+from gaussprobe.models.batches import unwrapped
 from gaussprobe.models.sniff import FileKind, sniff
 from gaussprobe.models.stock import UnknownGlobalsError, UnsafeContentError
 from gaussprobe.models.weights import find_weights, is_state_dict, load_weights, looks_like_weights
+from gaussprobe.models.wording import first_line, listed, printable
 
-_SHOWN_GLOBALS = 4
 _TRUST = "pass --trust-pickle (runs code from the file)"
 _FACTORY = "--factory pkg.mod:fn"
 _RESAVE = f"save a state_dict and pass {_FACTORY}"
@@ -104,6 +104,7 @@ def open_model(
         ValueError: if an argument is of the wrong type.
     """
     if isinstance(source, nn.Module):
+        _check_eager(source, type(source).__name__)
         if factory is not None:
             raise FactoryError(
                 "--factory makes the architecture for a file of weights; the model is a module already"
@@ -130,10 +131,24 @@ def open_model(
         raise ModelFileError(f"{name}: {_refused_pickle(Path(source))}")
     else:
         raise ModelFileError(f"{name}: {_WAYS_OUT[kind]}")
+    _check_eager(module, name)
     try:
         return OpenedModel(module=module.to(target), name=name, notes=notes)
     except Exception as error:  # a device's driver, or a module's own `to`, may raise anything
         raise ModelFileError(f"{name}: cannot be moved to {target}: {first_line(error)}") from error
+
+
+def _check_eager(module: nn.Module, name: str) -> None:
+    """Refuse TorchScript modules, whole or inside, which take no hooks.
+
+    Raises:
+        ModelFileError: naming the module.
+    """
+    for path, child in unwrapped(module).named_modules():
+        if isinstance(child, torch.jit.ScriptModule):
+            which = f"its {printable(path)}" if path else ""
+            said = f"{which} is a TorchScript module, not scanned yet: give the eager model".lstrip()
+            raise ModelFileError(f"{name}: {said}")
 
 
 def _device(device: str | torch.device) -> torch.device:
@@ -152,13 +167,13 @@ def _read(path: Path, name: str, kind: FileKind, *, trust_pickle: bool) -> Any:
     try:
         return read_torch(path, kind)
     except UnknownGlobalsError as error:
-        listed = _listed(error.names)
+        named = listed(error.names)
         if legacy and any("." in each and each not in ("builtins.set",) for each in error.names):
             again = f"; it is {kind}: save it again with a current torch"
         else:
             again = ""
         raise ModelFileError(
-            f"{name}: holds more than weights and torch.nn modules ({listed}){again}.\n"
+            f"{name}: holds more than weights and torch.nn modules ({named}){again}.\n"
             f"Loading that runs code: {_TRUST}, or save a state_dict and pass {_FACTORY}."
         ) from error
     except UnsafeContentError as error:
@@ -180,23 +195,16 @@ def _read_trusted(path: Path, name: str, kind: FileKind) -> Any:
             f"Searched the current directory ({Path.cwd()}) and the Python path; "
             f"a class of a script (__main__) needs {_FACTORY} and a state_dict."
         ) from error
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         raise ModelFileError(f"{name}: cannot be loaded: {first_line(error)}") from error
 
 
 def _refused_pickle(path: Path) -> str:
-    listed = _listed(pickle_globals(path))
+    named = listed(pickle_globals(path))
     return (
-        f"is a plain Python pickle{f' ({listed})' if listed else ''}; loading it runs code.\n"
+        f"is a plain Python pickle{f' ({named})' if named else ''}; loading it runs code.\n"
         f"Save a model with torch.save(model, path), or {_TRUST}."
     )
-
-
-def _listed(names: tuple[str, ...]) -> str:
-    """A few names from a file, safe to print."""
-    shown = ["".join(c if c.isprintable() else "?" for c in each)[:100] for each in names[:_SHOWN_GLOBALS]]
-    more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def _model_of(content: Any, name: str, factory: str | None) -> tuple[nn.Module, tuple[str, ...]]:
@@ -233,11 +241,11 @@ def _no_model(content: Any) -> str:
         return f"holds a tensor {tuple(content.shape)}, not a model; as inputs, pass it as --data"
     if is_state_dict(content):
         return (
-            f"holds {len(content)} tensors that are not named as weights ({_listed(tuple(content))}); "
+            f"holds {len(content)} tensors that are not named as weights ({listed(content)}); "
             f"if they are, pass {_FACTORY}; as inputs, pass it as --data"
         )
     if isinstance(content, Mapping):
-        keys = _listed(tuple(map(str, content)))
+        keys = listed(content)
         return f"holds a dict without weights ({keys or 'empty'}): save a model with torch.save(model, path)"
     kind = type(content)
     if isinstance(content, list | tuple):

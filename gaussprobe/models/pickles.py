@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, cast
 
 # Old module names that pickle protocol 2 writes for Python 3's.
 _RENAMED = {"__builtin__": "builtins", "copy_reg": "copyreg"}
-_MAX_OPCODES = 5_000_000
+_MAX_OPCODES = 1_000_000
+_MAX_KEY = 2**53
 
 
 class MalformedPickleError(Exception):
@@ -28,14 +29,14 @@ class UnsupportedPickleError(Exception):
     """The pickle is complete, but uses opcodes torch's safe reader does not know."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Global:
     """A function or class named by the pickle, not imported."""
 
     name: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Storage:
     """A tensor's memory, kept outside the pickle."""
 
@@ -45,17 +46,17 @@ class Storage:
     numel: int
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class ListNode:
     items: list[Any] = field(default_factory=list)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class DictNode:
     items: list[tuple[Any, Any]] = field(default_factory=list)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Made:
     """An object that loading would make: `func(*args)`, then `states` set on it and `items` put into it.
 
@@ -82,6 +83,24 @@ class Tree:
     globals: frozenset[str]
 
 
+def is_scalar(node: Any) -> bool:
+    """Whether a node is text, bytes, a number of usual size, a flag or None: what hashes in no time."""
+    if isinstance(node, int):
+        return abs(node) <= _MAX_KEY
+    if isinstance(node, Made):
+        # How protocol 2 writes bytes; the arguments are judged with all others.
+        return isinstance(node.func, Global) and node.func.name == "_codecs.encode"
+    return node is None or isinstance(node, str | float)
+
+
+def kind_of(node: Any) -> str:
+    """What a node would become, in a word; never its content, which may be huge."""
+    if isinstance(node, Made):
+        return node.func.name[:60] if isinstance(node.func, Global) else "an object"
+    names = {ListNode: "list", DictNode: "dict", Global: "function", Storage: "tensor"}
+    return names.get(type(node), type(node).__name__)
+
+
 _CONSTANTS: dict[str, Any] = {
     "NONE": None,
     "NEWTRUE": True,
@@ -100,7 +119,7 @@ def opcodes(file: BinaryIO) -> Iterator[tuple[str, Any]]:
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(cast(BinaryIO, _Bounded(file)))):
             if count > _MAX_OPCODES:
-                raise MalformedPickleError("it has more than five million instructions")
+                raise MalformedPickleError("it has more than a million instructions")
             yield opcode.name, argument
     except (ValueError, IndexError, KeyError, OverflowError, EOFError, MemoryError, struct.error) as error:
         raise MalformedPickleError("its pickle is damaged") from error
@@ -143,9 +162,10 @@ def read_tree(file: BinaryIO) -> Tree:
         UnsupportedPickleError: if it uses opcodes outside what torch's safe reader knows.
     """
     machine = _Machine()
+    step = machine.step
     for name, argument in opcodes(file):
         try:
-            machine.step(name, argument)
+            step(name, argument)
         except (IndexError, KeyError, TypeError, AttributeError) as error:
             raise MalformedPickleError("its pickle is damaged") from error
     if not machine.finished:
@@ -234,6 +254,9 @@ class _Machine:
             stack.append(self.storage(stack.pop()))
         elif name == "STOP":
             self.root = stack.pop()
+            # What would be left behind is built by loading, but could not be reached from the root.
+            if stack or self.marks:
+                raise MalformedPickleError("its pickle is damaged")
             self.finished = True
         elif name != "PROTO":
             raise UnsupportedPickleError(
@@ -260,6 +283,11 @@ class _Machine:
         target = self.stack[-1]
         if not isinstance(target, DictNode | Made):
             raise MalformedPickleError("it puts items into something that is no dict")
+        for key in items[::2]:
+            if not is_scalar(key):
+                raise UnsupportedPickleError(
+                    f"a dict in it has a key that is neither text nor a number ({kind_of(key)})"
+                )
         target.items.extend(zip(items[::2], items[1::2], strict=True))
 
     def storage(self, identity: Any) -> Storage:

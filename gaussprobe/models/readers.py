@@ -9,9 +9,9 @@ import struct
 import zipfile
 import zlib
 from array import array
-from io import BytesIO
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +21,15 @@ from gaussprobe.errors import DataError
 from gaussprobe.models.archive import DamagedFileError, read_torch
 from gaussprobe.models.sniff import FileKind
 from gaussprobe.models.stock import UnknownGlobalsError, UnsafeContentError
+from gaussprobe.models.wording import listed, printable
 
 Array = npt.NDArray[Any]
 _DELIMITERS = (",", ";", "\t")
 _MAX_HEADER = 10_000
-_BOMB_BYTES = 2**30
-_BOMB_RATIO = 100
+_MAX_DIMS = 32
+_MAX_SIDE = 2**40
+_BOMB_BYTES = 2**26
+_BOMB_RATIO = 200
 
 
 def read_npy(path: Path, source: str) -> Array:
@@ -39,26 +42,35 @@ def read_npy(path: Path, source: str) -> Array:
         return _read_array(file, path.stat().st_size, source)
 
 
-def read_npz(path: Path, source: str) -> dict[str, Array]:
+def read_npz(path: Path, source: str, *, width: int = 8) -> dict[str, Array]:
     """The arrays of an `.npz` file by name.
 
+    Args:
+        path: the file.
+        source: how messages name it.
+        width: bytes of a number after the cast to what the model takes.
+
     Raises:
-        DataError: as `read_npy`, or if unpacking it would take absurdly more than its size.
+        DataError: as `read_npy`, or if unpacked and cast it would take absurdly more than its size.
     """
     size = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            declared = sum(member.file_size for member in members)
-            if declared > max(_BOMB_BYTES, _BOMB_RATIO * size):
-                raise DataError(
-                    f"{source}: claims to unpack to {declared:,} bytes from {size:,}: save it again"
-                )
-            arrays = {}
+            check_unpacked(sum(member.file_size for member in members), size, source)
+            arrays: dict[str, Array] = {}
+            taken = 0
             for member in members:
                 name = member.filename.removesuffix(".npy")
-                content = archive.read(member)
-                arrays[name] = _read_array(BytesIO(content), len(content), f"{source}: {_printable(name)}")
+                title = f"{source}: {printable(name)}"
+                with archive.open(member) as file:
+                    arrays[name] = _read_array(
+                        file,
+                        member.file_size,
+                        title,
+                        allowed=lambda numbers: check_unpacked(taken + numbers * width, size, source),  # noqa: B023
+                    )
+                taken += arrays[name].size * width
             return arrays
     except (
         zipfile.BadZipFile,
@@ -74,7 +86,21 @@ def read_npz(path: Path, source: str) -> dict[str, Array]:
         raise DataError(f"{source}: is truncated or damaged") from error
 
 
-def _read_array(file: BinaryIO, size: int, source: str) -> Array:
+def check_unpacked(needed: int, size: int, source: str) -> None:
+    """Refuse a file whose content would take absurdly more memory than the file takes room.
+
+    Raises:
+        DataError: if `needed` bytes are more than a floor and many times the `size` of the file.
+    """
+    if needed > max(_BOMB_BYTES, _BOMB_RATIO * size):
+        raise DataError(
+            f"{source}: claims to unpack to {needed:,} bytes from {size:,}: save it again, uncompressed"
+        )
+
+
+def _read_array(
+    file: BinaryIO | IO[bytes], size: int, source: str, *, allowed: Callable[[int], None] | None = None
+) -> Array:
     """One array in the .npy format; the header is judged before memory is asked for."""
     damaged = f"{source}: is truncated or damaged"
     prefix = file.read(8)
@@ -105,20 +131,32 @@ def _read_array(file: BinaryIO, size: int, source: str) -> Array:
     if dtype.hasobject:
         raise DataError(f"{source}: holds Python objects, which only code could unpack: save a numeric array")
     if dtype.kind not in "biuf":
-        raise DataError(f"{source}: holds {dtype}, not numbers: save a numeric array")
-    start = file.tell()
-    if not whole or not isinstance(fortran, bool) or math.prod(shape) * dtype.itemsize > size - start:
+        raise DataError(f"{source}: holds {printable(str(dtype))}, not numbers: save a numeric array")
+    if not whole or not isinstance(fortran, bool):
         raise DataError(damaged)
+    if len(shape) > _MAX_DIMS:
+        raise DataError(f"{source}: has {len(shape)} dimensions, more than {_MAX_DIMS}")
     count = math.prod(shape)
-    values = np.frombuffer(file.read(count * dtype.itemsize), dtype=dtype, count=count)
-    return values.reshape(shape, order="F" if fortran else "C").astype(dtype.newbyteorder("="), order="C")
+    if max(shape, default=0) > _MAX_SIDE or count * dtype.itemsize > size - file.tell():
+        raise DataError(damaged)
+    if allowed is not None:
+        allowed(count)
+    raw = file.read(count * dtype.itemsize)
+    if len(raw) < count * dtype.itemsize:
+        raise DataError(damaged)
+    try:
+        values = np.frombuffer(raw, dtype=dtype, count=count)
+        return values.reshape(shape, order="F" if fortran else "C").astype(dtype.newbyteorder("="), order="C")
+    except ValueError as error:  # sides whose product without the empty one is beyond what NumPy counts
+        raise DataError(damaged) from error
 
 
 def read_csv(path: Path, source: str) -> tuple[Array, list[str] | None]:
     """The numbers of a CSV file, and its header.
 
     The delimiter is whichever of comma, semicolon and tab the first line has most of. A first line with a
-    cell that is no number is a header. An empty cell is NaN.
+    cell that is no number is a header. An empty cell is NaN. Whoever calls it drops columns named as targets:
+    y, label, labels, target, targets, in any case.
 
     Returns:
         `(rows, columns)` float64, and the names of the columns or None.
@@ -153,10 +191,10 @@ def _parse(rows: Any, source: str) -> tuple[Array, list[str] | None]:
         for column, cell in enumerate(row):
             number = _number(cell)
             if number is None:
-                title = f" ({_printable(names[column])})" if names else ""
+                title = f" ({printable(names[column])})" if names else ""
                 raise DataError(
                     f"{source}: row {rows.line_num}, column {column + 1}{title}: "
-                    f"{_printable(cell)!r} is not a number"
+                    f"{printable(cell)!r} is not a number"
                 )
             values.append(number)
     if not values or width is None:
@@ -176,16 +214,23 @@ def _number(cell: str) -> float | None:
         return None
 
 
-def read_pt(path: Path, kind: FileKind, source: str) -> Any:
+def read_pt(path: Path, kind: FileKind, source: str, *, width: int = 8) -> Any:
     """Tensors from a torch file.
 
+    Args:
+        path: the file.
+        kind: `TORCH_ZIP` or `TORCH_LEGACY`.
+        source: how messages name it.
+        width: bytes of a number after the cast to what the model takes.
+
     Raises:
-        DataError: if it is damaged, or holds more than tensors in plain containers.
+        DataError: if it is damaged, holds more than tensors in plain containers, or tensors that would take
+            absurdly more memory than the file.
     """
     try:
         content = read_torch(path, kind)
     except UnknownGlobalsError as error:
-        names = ", ".join(map(_printable, error.names[:3]))
+        names = listed(error.names, shown=3)
         raise DataError(
             f"{source}: holds {names}, not plain tensors: save a tensor, or a dict or tuple of them"
         ) from error
@@ -195,8 +240,13 @@ def read_pt(path: Path, kind: FileKind, source: str) -> Any:
         raise DataError(f"{source}: is not a whole torch.save file: {error}") from error
     if isinstance(content, torch.nn.Module):
         raise DataError(f"{source}: holds a model ({type(content).__name__}), not inputs")
+    # A view may repeat what is stored once.
+    numbers = sum(tensor.numel() for tensor in _tensors(content))
+    check_unpacked(numbers * width, path.stat().st_size, source)
     return content
 
 
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else "?" for character in text)[:60]
+def _tensors(content: Any) -> list[torch.Tensor]:
+    parts = content.values() if isinstance(content, dict) else content
+    parts = parts if isinstance(content, dict | list | tuple) else [content]
+    return [part for part in parts if torch.is_tensor(part)]

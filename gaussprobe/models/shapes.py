@@ -38,6 +38,8 @@ IMAGE_SIDES += (20, 24, 36, 40, 84, 100, 12, 10, 14, 9, 7, 6, 5, 4, 3, 2, 1)
 VOLUME_SIDES = (16, 32, 8, 64, 28, 4, 2, 1)
 SEQUENCE_LENGTHS = (128, 16, 32, 64, 8, 256, 512, 1_024, 100, 50, 20, 10, 4, 2_048, 4_096, 16_000, 2, 1)
 EXAMPLES = 2  # of a trial
+_LONGEST = 8_192
+_MOST_OWN = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +79,8 @@ def candidates(layer: nn.Module, module: nn.Module) -> list[Candidate]:
         Candidates, most usual first; empty when the layer tells nothing.
     """
     if isinstance(layer, nn.Embedding | nn.EmbeddingBag):
-        lengths = [Candidate(shape=(length,), ids=layer.num_embeddings) for length in SEQUENCE_LENGTHS]
+        usual = (*_own_lengths(module), *SEQUENCE_LENGTHS)
+        lengths = [Candidate(shape=(length,), ids=layer.num_embeddings) for length in usual]
         return [*lengths, Candidate(shape=(), ids=layer.num_embeddings)]
     if isinstance(layer, nn.MultiheadAttention):
         return _sequences(layer.embed_dim, batch_first=layer.batch_first)
@@ -89,7 +92,9 @@ def candidates(layer: nn.Module, module: nn.Module) -> list[Candidate]:
         rank = len(layer.kernel_size)
         return _spatial(layer.in_channels, rank)
     if isinstance(layer, nn.Linear):
-        return [*_flat(layer.in_features), *_images_of(layer.in_features), *_around_attention(module)]
+        flat, *sequences = _flat(layer.in_features)
+        own = [Candidate(shape=(length, layer.in_features)) for length in _own_lengths(module)]
+        return [flat, *own, *sequences, *_images_of(layer.in_features), *_around_attention(module)]
     if isinstance(layer, nn.LayerNorm | nn.RMSNorm):
         shape = tuple(layer.normalized_shape)
         return [Candidate(shape=shape), *(Candidate(shape=(length, *shape)) for length in SEQUENCE_LENGTHS)]
@@ -100,6 +105,18 @@ def candidates(layer: nn.Module, module: nn.Module) -> list[Candidate]:
     if isinstance(layer, nn.PReLU):
         return _channels(layer.num_parameters, (0, 2, 1)) if layer.num_parameters > 1 else _flat(16)
     return _from_first_weight(layer)
+
+
+def _own_lengths(module: nn.Module) -> list[int]:
+    """Lengths of sequences that parameters beside the layers tell, such as a learned table of positions."""
+    found: dict[int, None] = {}
+    for child in unwrapped(module).modules():
+        if type(child).__module__.startswith("torch.nn."):
+            continue
+        for parameter in child._parameters.values():
+            if parameter is not None and parameter.dim() in (2, 3) and parameter.shape[-2] > 1:
+                found[int(parameter.shape[-2])] = None
+    return [length for length in found if length <= _LONGEST][:_MOST_OWN]
 
 
 def _flat(features: int) -> list[Candidate]:

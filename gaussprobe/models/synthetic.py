@@ -10,16 +10,21 @@ import torch
 from torch import nn
 
 from gaussprobe.errors import DataError
-from gaussprobe.models.archive import first_line
 from gaussprobe.models.batches import ForwardParameters, first_tensor, leaves, map_tensors
-from gaussprobe.models.inputs import DEFAULT_BATCH_SIZE, Inputs, describe, first_parametric, float_dtype
+from gaussprobe.models.dtypes import float_dtype
+from gaussprobe.models.inputs import DEFAULT_BATCH_SIZE, Inputs, describe
+from gaussprobe.models.layers import first_known, first_parametric, uninitialised
 from gaussprobe.models.shapes import Candidate, candidates
 from gaussprobe.models.trial import fits
+from gaussprobe.models.wording import first_line
 
 _EXAMPLES = 2_048
 _FEWEST_EXAMPLES = 256
 _MOST_NUMBERS = 2**26
 _MOST_NUMBERS_IN_BATCH = 2**23
+_MOST_LEAVES = 64  # tensors of a batch kept on the model
+_MOST_PARTS = 1_024
+_DEEPEST = 8
 _ATTRIBUTES = ("example_inputs", "dummy_inputs", "example_input_array")
 
 
@@ -97,11 +102,18 @@ def infer(module: nn.Module, *, seed: int, n: int | None = None) -> Inputs:
     """
     if n is not None and (isinstance(n, bool) or not isinstance(n, int) or n < 1):
         raise ValueError(f"n must be a positive integer; got {n!r}")
+    lazy = uninitialised(module)
+    if lazy is not None:
+        raise DataError(f"inputs cannot be made up: {lazy} takes its shape from its first input; pass --data")
     notes: list[str] = []
     for attribute in _ATTRIBUTES:
-        template = _attribute(module, attribute)
-        if template is None:
+        found = _attribute(module, attribute)
+        if found is None:
             continue
+        if not _is_bounded(found):
+            notes.append(f"the model's {attribute} is no batch of at most {_MOST_LEAVES} tensors: not used")
+            continue
+        template = map_tensors(lambda tensor: tensor.detach().cpu(), found)
         if _usable(module, template):
             how = f"shapes taken from the model's {attribute}"
             return _inputs(template, None, how, notes=notes, seed=seed, n=n, kind=attribute)
@@ -121,17 +133,31 @@ def infer(module: nn.Module, *, seed: int, n: int | None = None) -> Inputs:
 
 
 def _attribute(module: nn.Module, name: str) -> Any:
-    """A batch kept by the model's author, detached; None when there is none that can be used as one."""
+    """What the model's author kept as a batch, or None."""
     try:
         found = getattr(module, name, None)
         found = found() if callable(found) and not isinstance(found, torch.Tensor) else found
     except Exception:  # noqa: BLE001 (a property of the user's model may raise anything)
         return None
-    if not (torch.is_tensor(found) or isinstance(found, Mapping | tuple | list)) or not any(
-        True for _ in leaves(found)
-    ):
-        return None
-    return map_tensors(lambda tensor: tensor.detach().cpu(), found)
+    return found if torch.is_tensor(found) or isinstance(found, Mapping | tuple | list) else None
+
+
+def _is_bounded(found: Any) -> bool:
+    """Whether there are tensors in nested containers, and few enough to walk."""
+    todo, tensors, seen = [(found, 0)], 0, 0
+    while todo:
+        value, depth = todo.pop()
+        seen += 1
+        tensors += torch.is_tensor(value)
+        if tensors > _MOST_LEAVES or seen > _MOST_PARTS or depth > _DEEPEST:
+            return False
+        if isinstance(value, Mapping | tuple | list) and len(value) > _MOST_PARTS:
+            return False
+        if isinstance(value, Mapping):
+            todo.extend((each, depth + 1) for each in value.values())
+        elif isinstance(value, tuple | list):
+            todo.extend((each, depth + 1) for each in value)
+    return tensors > 0
 
 
 def _usable(module: nn.Module, template: Any) -> bool:
@@ -156,11 +182,11 @@ def _inferred(module: nn.Module) -> tuple[Candidate, str]:
             "inputs cannot be made up: the model has no parameters to tell a shape from; pass --data"
         )
     title = type(layer).__name__
-    if isinstance(layer, nn.modules.lazy.LazyModuleMixin):
-        raise DataError(
-            f"inputs cannot be made up: {title} takes its shape from its first input; pass --data"
-        )
     tried = candidates(layer, module)
+    known = first_known(module)
+    if known is not None and known is not layer:
+        # A layer of the user's own class may be no layer, such as one that adds positions.
+        tried += candidates(known, module)
     if not tried:
         raise DataError(f"inputs cannot be made up: the first layer, {title}, tells no shape; pass --data")
     dtype = float_dtype(module)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FunctionType, MethodType
 from typing import Any
@@ -14,10 +14,11 @@ import torch
 from torch import nn
 from torch._subclasses import FakeTensorMode
 
-from gaussprobe.models.batches import call_arguments, leaves, map_tensors, unwrapped
+from gaussprobe.models.batches import call_arguments, map_tensors, unwrapped
+from gaussprobe.models.layers import looks_up
 
 
-def fits(module: nn.Module, batch: Any, *, real: bool = False) -> Exception | None:
+def fits(module: nn.Module, batch: Any, *, real: bool = False) -> BaseException | None:
     """Try a forward pass in evaluation mode without gradients.
 
     Args:
@@ -33,18 +34,14 @@ def fits(module: nn.Module, batch: Any, *, real: bool = False) -> Exception | No
         arguments, keywords, _ = call_arguments(module, batch)
         if not real:
             problem = _fake(unwrapped(module), arguments, keywords)
-            if problem is not None or not _looks_up(module):
+            if problem is not None or not looks_up(module):
                 return problem
-        return _real(unwrapped(module), arguments, keywords)
-    except Exception as error:  # noqa: BLE001 (the model's own code may raise anything)
+        return _on_cpu(unwrapped(module), arguments, keywords)
+    except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 (the model's own code)
         return error
 
 
-def _looks_up(module: nn.Module) -> bool:
-    return any(isinstance(child, nn.Embedding | nn.EmbeddingBag) for child in module.modules())
-
-
-def _fake(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Exception | None:
+def _fake(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> BaseException | None:
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     device = next((each.device for each in module.parameters()), torch.device("cpu"))
     try:
@@ -55,18 +52,24 @@ def _fake(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any
             _drop_shared_hooks(twin)
             given = map_tensors(lambda tensor: mode.from_tensor(tensor).to(device), (arguments, keywords))
             twin(*given[0], **given[1])
-    except Exception as error:  # noqa: BLE001 (the model's own code may raise anything)
+    except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 (the model's own code)
         return error
     return None
 
 
 def _tensors(module: nn.Module) -> Iterator[torch.Tensor]:
-    """Parameters, buffers, and tensors kept as plain attributes."""
+    """Parameters, buffers, and tensors kept as plain attributes, in containers however nested or shared."""
     yield from module.parameters()
     yield from module.buffers()
-    for child in module.modules():
-        for value in vars(child).values():
-            yield from leaves(value)
+    todo: list[Any] = [value for child in module.modules() for value in vars(child).values()]
+    seen: set[int] = set()
+    while todo:
+        value = todo.pop()
+        if torch.is_tensor(value):
+            yield value
+        elif isinstance(value, Mapping | tuple | list) and id(value) not in seen:
+            seen.add(id(value))
+            todo.extend(value.values() if isinstance(value, Mapping) else value)
 
 
 def _drop_shared_hooks(twin: nn.Module) -> None:
@@ -77,7 +80,29 @@ def _drop_shared_hooks(twin: nn.Module) -> None:
                 del hooks[key]
 
 
-def _real(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Exception | None:
+def _on_cpu(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> BaseException | None:
+    """A real trial; off the CPU first on a copy there, as an index out of range breaks a GPU for good."""
+    device = next((each.device for each in module.parameters()), torch.device("cpu"))
+    if device.type != "cpu" and looks_up(module):
+        try:
+            memo: dict[int, Any] = {id(each): _cpu_copy(each) for each in _tensors(module)}
+            twin = copy.deepcopy(module, memo)
+        except Exception:  # noqa: BLE001 (what cannot be copied is tried where it is)
+            return _real(module, arguments, keywords)
+        _drop_shared_hooks(twin)
+        problem = _real(twin, arguments, keywords)
+        # Anything else may come of a device that the model's code names.
+        if problem is None or isinstance(problem, IndexError):
+            return problem
+    return _real(module, arguments, keywords)
+
+
+def _cpu_copy(tensor: torch.Tensor) -> torch.Tensor:
+    moved = tensor.detach().cpu()
+    return nn.Parameter(moved, requires_grad=False) if isinstance(tensor, nn.Parameter) else moved
+
+
+def _real(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> BaseException | None:
     device = next((each.device for each in module.parameters()), torch.device("cpu"))
     training = [(child, child.training) for child in module.modules()]
     buffers = [(buffer, buffer.detach().clone()) for buffer in module.buffers()]
@@ -86,7 +111,7 @@ def _real(module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any
         with _untouched():
             module.eval()
             module(*given[0], **given[1])
-    except Exception as error:  # noqa: BLE001 (the model's own code may raise anything)
+    except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 (the model's own code)
         return error
     finally:
         for child, flag in training:

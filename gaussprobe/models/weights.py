@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gaussprobe.errors import ModelFileError
-from gaussprobe.models.archive import first_line
+from gaussprobe.models.wording import first_line, printable
 
 # Where checkpoints keep their weights, in the order they are looked for.
 CHECKPOINT_KEYS = (
@@ -145,4 +145,4 @@ def _first(names: list[str]) -> str:
     if not names:
         return ""
     more = ", .." if len(names) > _SHOWN else ""
-    return f" ({', '.join(names[:_SHOWN])}{more})"
+    return f" ({', '.join(map(printable, names[:_SHOWN]))}{more})"

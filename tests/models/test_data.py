@@ -111,7 +111,7 @@ def test_csv(folder: Path, delimiter: str, header: str) -> None:
     rows += [["1", "2e0", "0"], ["", " nan", "1"], ["-.5", "inf", "2"]]
     path = folder / "numbers.txt"
     path.write_text("\ufeff" + "\r\n".join(delimiter.join(row) for row in rows) + "\n\n", encoding="utf-8")
-    inputs = open_data(path, module=LINEAR)
+    inputs = open_data(path, module=nn.Linear(2 if header else 3, 3))
     values = joined(inputs)
     assert values.shape == (3, 2 if header else 3)
     assert values[0, 1] == 2
@@ -257,6 +257,12 @@ def functions(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "def nothing():\n    return iter(())\n"
         "def fails():\n    yield torch.ones(2, 3)\n    raise KeyError('gone')\n"
         "def wrong(): return 3\n"
+        "def leaves():\n    yield torch.ones(2, 3)\n    raise SystemExit(0)\n"
+        "class Closed:\n"
+        "    def __iter__(self): return self\n"
+        "    def __next__(self): raise GeneratorExit\n"
+        "def closes(): return Closed()\n"
+        "def endless():\n    while True: yield torch.ones(2, 3)\n"
     )
     monkeypatch.chdir(folder)
     monkeypatch.delitem(sys.modules, "gp_test_data", raising=False)
@@ -274,12 +280,26 @@ def test_functions_give_batches(name: str, examples: int) -> None:
 @pytest.mark.usefixtures("functions")
 @pytest.mark.parametrize(
     ("name", "match"),
-    [("nothing", "gave no batches"), ("fails", "batch 2 failed: KeyError"), ("wrong", "returned 'int'")],
+    [
+        ("nothing", "gave no batches"),
+        ("fails", "batch 2 failed: KeyError"),
+        ("wrong", "returned 'int'"),
+        ("leaves", "batch 2 failed: SystemExit: 0"),
+        ("closes", "batch 1 failed: GeneratorExit"),
+    ],
 )
 def test_functions_that_fail_are_named(name: str, match: str) -> None:
     """A function that yields nothing, raises, or returns something else is named."""
     with pytest.raises(DataError, match=f"gp_test_data:{name}.*{match}"):
         list(open_data(f"gp_test_data:{name}", module=LINEAR).batches)
+
+
+@pytest.mark.usefixtures("functions")
+def test_endless_data_can_be_left() -> None:
+    """A walk over endless data may stop anywhere; closing it is no error of the data."""
+    walk = iter(open_data("gp_test_data:endless", module=LINEAR).batches)
+    assert next(walk).shape == (2, 3)
+    walk.close()  # type: ignore[attr-defined]
 
 
 def test_python_datasets_and_batches() -> None:

@@ -23,6 +23,7 @@ def current(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "def needs(x): return x\n"
         "model = nn.ReLU()\n"
         "value = 3\n"
+        "class Nofn(nn.Module): pass\n"
     )
     (folder / "gp_broken.py").write_text("raise ValueError('broken here')\n")
     (folder / "gp_needs_missing.py").write_text("import gp_not_installed\n")
@@ -68,6 +69,9 @@ def test_module_object_is_a_model() -> None:
             "importing gp_needs_missing failed: ModuleNotFoundError.*gp_not_installed",
         ),
         ("gp_factories:biuld", "has no 'biuld'; did you mean build"),
+        ("gp_factories:nofn", "has no 'nofn'; did you mean Nofn[?]$"),
+        ("gp_factories:nnn", "has no 'nnn'$"),
+        ("gp_factories:modle", "has no 'modle'$"),
         ("gp_factories:value", "int is not a function"),
         ("gp_factories:wrong", "returned an int, not a torch.nn.Module"),
         ("gp_factories:fails", "failed: RuntimeError: first$"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -74,6 +76,21 @@ def test_module_is_returned_as_it_is() -> None:
     opened = open_model(module)
     assert opened.module is module
     assert opened.name == "Sequential"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::torch.jit.TracerWarning")
+def test_torchscript_modules_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scripted or traced module, live, wrapped or from a function, is refused, not failed on."""
+    scripted = torch.jit.script(mlp())
+    traced = torch.jit.trace(mlp(), torch.ones(1, 4))
+    for module in (scripted, traced, nn.DataParallel(scripted)):
+        with pytest.raises(ModelFileError, match="is a TorchScript module, not scanned yet: give the eager"):
+            open_model(module)
+        monkeypatch.setitem(sys.modules, "gp_scripted", SimpleNamespace(model=module))  # type: ignore[arg-type]
+        with pytest.raises(ModelFileError, match="gp_scripted:model: is a TorchScript module"):
+            open_model("gp_scripted:model")
+    with pytest.raises(ModelFileError, match="Sequential: its 1 is a TorchScript module"):
+        open_model(nn.Sequential(nn.Linear(2, 2), scripted))
 
 
 def test_globals_the_caller_allowed_stay_allowed(saved: Saved) -> None:

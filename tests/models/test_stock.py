@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from gaussprobe.models import pickles, stock
+from gaussprobe.models import judge, pickles, stock
 from tests.models.conftest import pickled
 
 
@@ -33,7 +33,7 @@ def test_stock_classes_are_torch_modules() -> None:
 
 def test_names_mean_the_same_to_torch() -> None:
     """No allowed name is one that torch's reader renames: what is judged is what would be loaded."""
-    names = set(stock.stock_classes()) | stock._TENSOR_MAKERS | stock._PLAIN_MAKERS | stock._PARAMETER_MAKERS
+    names = set(stock.stock_classes()) | stock.TENSOR_MAKERS | stock.PLAIN_MAKERS | stock.PARAMETER_MAKERS
     for name in names:
         module, _, attribute = name.rpartition(".")
         assert (module, attribute) not in torch._utils.NAME_MAPPING
@@ -56,7 +56,7 @@ def test_plain_data_makes_nothing(value: Any) -> None:
     tree = pickles.read_tree(io.BytesIO(pickled(value)))
     assert tree.made == ()
     assert tree.globals == frozenset()
-    stock.check_tree(tree)
+    judge.check_tree(tree)
 
 
 @pytest.mark.parametrize(
