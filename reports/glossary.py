@@ -67,8 +67,8 @@ EFFECTS: tuple[Method, ...] = (
         meaning=(
             "How far the Q-Q plot is from a straight line, less what a normal sample of the same size shows "
             "on average; it can be slightly negative. The verdict rests on its median over units and the "
-            "95 % interval of that median (jackknife over 20 groups of examples, t with 19 degrees of "
-            "freedom)."
+            "95 % interval of that median (jackknife over 20 groups of examples, on a logarithmic "
+            "scale)."
         ),
         reference="Blom (1958), Statistical Estimates and Transformed Beta-Variables",
     ),

@@ -9,46 +9,29 @@ the same grid of positions see the same ones, and no generator is touched.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
+
+from gaussprobe.stats.streaming.hashing import Indices, Keys, hash_words, row_keys
+from gaussprobe.stats.streaming.reservoir import SmallestKeys as Reservoir
+
+__all__ = [
+    "ENOUGH_EXAMPLES",
+    "MAX_POSITIONS",
+    "Indices",
+    "Keys",
+    "Reservoir",
+    "count_nonfinite",
+    "gather",
+    "positions",
+    "row_keys",
+    "unit_subset",
+]
 
 # From this many examples on, one position per example: the verdict's error rates were measured from here.
 ENOUGH_EXAMPLES = 200
 MAX_POSITIONS = 8
-
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
-
-Keys = npt.NDArray[np.uint64]
-Indices = npt.NDArray[np.int64]
-
-
-def hash_words(*words: int | Keys | Indices) -> Keys:
-    """Mix integers into uniform 64-bit words (the finaliser of splitmix64, applied word by word).
-
-    Args:
-        words: integers or arrays that broadcast together.
-
-    Returns:
-        Words of the broadcast shape, at least one-dimensional.
-    """
-    state: Keys = np.zeros(1, dtype=np.uint64)
-    with np.errstate(over="ignore"):  # wrapping is the algorithm
-        for word in words:
-            added = np.atleast_1d(np.asarray(word)).astype(np.uint64)
-            state = (state ^ added) + _GOLDEN
-            state = (state ^ (state >> np.uint64(30))) * _MIX[0]
-            state = (state ^ (state >> np.uint64(27))) * _MIX[1]
-            state = state ^ (state >> np.uint64(31))
-    return state
-
-
-def row_keys(seed: int, examples: Indices) -> Keys:
-    """The random key by which an example is kept or not: the smallest keys stay."""
-    return hash_words(seed, 1, examples)
 
 
 def positions(seed: int, examples: Indices, grid: tuple[int, ...], count: int) -> tuple[Indices, ...]:
@@ -137,43 +120,3 @@ def count_nonfinite(tensor: torch.Tensor) -> tuple[int, int, torch.Tensor] | Non
     nan, inf = torch.isnan(tensor), torch.isinf(tensor)
     units = (nan | inf).reshape(-1, tensor.shape[-1]).any(0).cpu()
     return int(nan.sum()), int(inf.sum()), units
-
-
-@dataclass
-class Reservoir:
-    """The rows with the smallest keys, up to a number of examples; mergeable and of bounded memory.
-
-    Args:
-        max_samples: rows to keep.
-    """
-
-    max_samples: int
-    keys: Keys | None = None
-    examples: Indices | None = None
-    values: torch.Tensor | None = None
-
-    def wanted(self, keys: Keys) -> Indices:
-        """Indices of the offered keys that would be among the smallest, in their order."""
-        kept = self.keys if self.keys is not None else np.empty(0, dtype=np.uint64)
-        merged = np.concatenate([kept, keys])
-        if len(merged) <= self.max_samples:
-            return np.arange(len(keys), dtype=np.int64)
-        threshold = np.partition(merged, self.max_samples - 1)[self.max_samples - 1]
-        return np.flatnonzero(keys <= threshold).astype(np.int64)
-
-    def add(self, keys: Keys, examples: Indices, values: torch.Tensor) -> None:
-        """Merge rows in and cut back to the smallest keys.
-
-        Args:
-            keys: `(m,)`, examples: `(m,)`, values: `(m, ...)` with one entry for each example.
-        """
-        if self.keys is None or self.examples is None or self.values is None:
-            self.keys, self.examples, self.values = keys, examples, values
-        else:
-            self.keys = np.concatenate([self.keys, keys])
-            self.examples = np.concatenate([self.examples, examples])
-            self.values = torch.cat([self.values, values])
-        if len(self.keys) > self.max_samples:
-            keep = np.sort(np.argsort(self.keys, kind="stable")[: self.max_samples])
-            self.keys, self.examples = self.keys[keep], self.examples[keep]
-            self.values = self.values[torch.from_numpy(keep)]

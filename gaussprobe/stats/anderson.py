@@ -7,101 +7,91 @@ import math
 
 import torch
 
-from gaussprobe.stats.ordered import ArrayLike, OrderedSample, in_chunks, prepare
+from gaussprobe.stats import edf, simple_null, tables
+from gaussprobe.stats.batch import ArrayLike, measure
+from gaussprobe.stats.ordered import Null, OrderedSample, in_chunks
 from gaussprobe.types import GofResult
 
 MINIMUM = 8
 
-# Beyond here erfc(z / sqrt 2) leaves the normal range of float64 and its logarithm loses digits.
-_DEEP_TAIL = 37.0
-
-# D'Agostino & Stephens (1986), table 4.9: from this A2* on, constants of ln p in ascending powers of A2*.
-_UPPER = (
-    (0.340, (0.9177, -4.279, -1.38)),
-    (0.600, (1.2937, -5.709, 0.0186)),
-)
-# Below those, ln(1 - p) likewise.
-_LOWER = (
-    (-math.inf, (-13.436, 101.14, -223.73)),
-    (0.200, (-8.318, 42.796, -59.938)),
-)
-# The last parabola turns upwards at 153; it is followed to here (p of 5e-31) and then its tangent.
-_TANGENT_FROM = 13.0
+# Values further out, in sd, are redone one by one.
+_DEEP = 3.0
 
 
 @functools.lru_cache(maxsize=16)
-def _odd_weights(n_samples: int, device: torch.device) -> torch.Tensor:
-    """`(2i - 1) / n`, i = 1 .. n."""
-    return (2 * torch.arange(1, n_samples + 1, dtype=torch.float64, device=device) - 1) / n_samples
+def _entropies(n_samples: int) -> float:
+    """`-n - 2 sum_i [p_i ln p_i + (1 - p_i) ln(1 - p_i)]`, p_i = (i - 1/2) / n."""
+    p = (torch.arange(n_samples, dtype=torch.float64) + 0.5) / n_samples
+    return -n_samples - 4 * float(torch.special.xlogy(p, p).sum())
 
 
 @in_chunks(minimum=MINIMUM)
 def statistic(sample: OrderedSample) -> torch.Tensor:
-    """A2 of each unit, `(C,)`."""
-    n = sample.n_samples
-    # z has the biased sd; case 3 divides by n - 1.
-    z = sample.z * ((n - 1) / n) ** 0.5
-    # One erfc serves both tails: the larger of Phi(z), Phi(-z) is 1 - tail, the smaller is tail.
-    tail = torch.special.erfc(z.abs() / math.sqrt(2)).mul_(0.5)
-    log_large = torch.log1p(-tail)
-    log_small = tail.log_()
-    deep = z.abs() > _DEEP_TAIL
-    if bool(deep.any()):
-        log_small[deep] = torch.special.log_ndtr(-z[deep].abs())
-    negative = z < 0
-    log_cdf = torch.where(negative, log_small, log_large)
-    log_sf = torch.where(negative, log_large, log_small)
-    odd = _odd_weights(n, z.device)
-    # sum_i (2i - 1) log sf(z_(n+1-i)) with the weights reversed instead of the sample.
-    return -n - log_cdf @ odd - log_sf @ odd.flip(0)
+    """A2 of each unit, `(C,)`.
+
+    Written as a constant and twice the sum of the divergences of p_i = (i - 1/2) / n from Phi(y_(i)): all
+    are positive, so that nothing cancels between them.
+    """
+    z, n = sample.z, sample.n_samples
+    low, high = edf.beyond(sample, _DEEP)
+    middle = slice(low, n - high)
+    p = edf.near_levels(n, z.device, z.dtype)[middle]
+    gaps = edf.near_gaps(sample)[:, middle]
+    divergence = torch.mul(gaps, 1 / p, out=sample.buffer("first")[:, middle]).log1p_().mul_(p)
+    rest = torch.mul(gaps, -1 / (1 - p), out=sample.buffer("second")[:, middle]).log1p_().mul_(1 - p)
+    total = divergence.add_(rest).sum(dim=1).to(torch.float64)
+    for end in (slice(0, low), slice(n - high, n)):
+        if end.stop > end.start:
+            total += _deep(sample, end)
+    return _entropies(n) - 2 * total
 
 
-def pvalue(a2: torch.Tensor, n_samples: int) -> torch.Tensor:
-    """P-value of A2 at `n_samples`."""
-    n = n_samples
-    if n < MINIMUM:
-        return torch.full_like(a2, torch.nan)
-    scaled = a2 * (1 + 0.75 / n + 2.25 / n**2)
-    result = torch.full_like(scaled, torch.nan)
-    for start, c in _LOWER:
-        p = -torch.expm1(c[0] + c[1] * scaled + c[2] * scaled**2)
-        result = torch.where(scaled >= start, p, result)
-    for start, c in _UPPER:
-        held = scaled.clamp(max=_TANGENT_FROM)
-        slope = c[1] + 2 * c[2] * _TANGENT_FROM
-        log_p = c[0] + c[1] * held + c[2] * held**2 + slope * (scaled - held)
-        result = torch.where(scaled >= start, torch.exp(log_p), result)
-    # The published pieces do not meet: p would rise from .1169 to .1194 at .6.
-    start, c = _UPPER[0]
-    meets = _UPPER[1][0]
-    largest = math.exp(c[0] + c[1] * meets + c[2] * meets**2)
-    return torch.where(scaled >= meets, result.clamp(max=largest), result)
+def _deep(sample: OrderedSample, end: slice) -> torch.Tensor:
+    """`sum_i p_i ln(Phi_i / p_i) + (1 - p_i) ln((1 - Phi_i) / (1 - p_i))` over columns far out, `(C,)`.
+
+    There the tail is too small beside p for a difference of the two, and leaves the range of its dtype.
+    """
+    z, n = sample.z, sample.n_samples
+    p = edf.near_levels(n, z.device, torch.float64)[end]
+    arguments = math.sqrt(2) * z[:, end].to(torch.float64) * edf.toward_middle(sample, torch.float64)[end]
+    log_tail = torch.special.log_ndtr(-arguments)
+    rest = torch.special.log_ndtr(arguments) - torch.log1p(-p)
+    total: torch.Tensor = (p * (log_tail - torch.log(p)) + (1 - p) * rest).sum(dim=1)
+    return total
 
 
-def anderson_darling(x: ArrayLike, dim: int = 0) -> GofResult:
+def pvalue(a2: torch.Tensor, n_samples: int, null: Null = "composite") -> torch.Tensor:
+    """P-value of A2 at `n_samples`, from the Monte Carlo table; under the simple null from its law."""
+    if null == "simple":
+        return simple_null.pvalue("anderson_darling", a2, n_samples)
+    return tables.pvalue("anderson_darling", a2, n_samples)
+
+
+def anderson_darling(x: ArrayLike, dim: int = 0, *, null: Null = "composite") -> GofResult:
     """Anderson-Darling test of normality, mean and sd estimated.
 
     `A2 = -n - (1/n) sum_i (2i - 1) [ln Phi(y_(i)) + ln(1 - Phi(y_(n+1-i)))]` with `y = (x - mean) / s`,
     s with divisor n - 1. Large A2 speaks against normality.
 
-    Null hypothesis: the samples are independent draws of one normal law of unknown mean and variance.
+    Null hypothesis: the samples are independent draws of one normal law of unknown mean and variance; of the
+    standard normal law if `null` is `"simple"`: the samples then stand for y themselves.
 
     Args:
-        x: samples along `dim`, any unit; tensor or array of real numbers, computed in float64.
+        x: samples along `dim`, any unit; tensor or array of real numbers.
         dim: dimension of the samples; every other dimension is batch.
+        null: `"composite"` or `"simple"`.
 
     Returns:
         `statistic` A2 and `pvalue` in the batch's shape; A2 is finite however far an outlier lies. NaN with a
-        warning for samples that are constant, hold non-finite values, or are fewer than 8. The p-value is
-        that of `A2 (1 + .75/n + 2.25/n^2)`; past 13, where it is below 5e-31, ln p goes on along its tangent.
+        warning for samples that are constant, hold non-finite values, or are fewer than 8. The p-value comes
+        from a table of simulated quantiles of `A2 (1 + .75/n + 2.25/n^2)`.
 
     Raises:
-        ValueError: for an `x` or a `dim` that cannot be used.
+        ValueError: for an `x`, a `dim` or a `null` that cannot be used.
 
     Reference:
         Anderson & Darling (1954), JASA 49; D'Agostino & Stephens (1986), Goodness-of-Fit Techniques,
         table 4.9.
     """
-    batch, sample = prepare(x, dim, name="anderson_darling", minimum=MINIMUM)
-    a2 = statistic(sample)
-    return batch.gof(a2, pvalue(a2, sample.n_samples))
+    batch, found = measure(x, dim, {"a2": statistic}, name="anderson_darling", minimum=MINIMUM, null=null)
+    return batch.gof(found["a2"], pvalue(found["a2"], batch.n_samples, null))

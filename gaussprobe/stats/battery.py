@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import torch
 
-from gaussprobe.stats import anderson, dagostino, kolmogorov, shapiro
-from gaussprobe.stats.ordered import ArrayLike, OrderedSample, prepare
+from gaussprobe.stats import (
+    anderson,
+    cramer,
+    dagostino,
+    epps,
+    francia,
+    jarque,
+    kolmogorov,
+    shapiro,
+    vasicek_k,
+    watson_u2,
+    workers,
+)
+from gaussprobe.stats.batch import ArrayLike, measure
+from gaussprobe.stats.ordered import OrderedSample, RowFunction
 from gaussprobe.types import GofResult
 
 
@@ -24,9 +37,15 @@ class Procedure:
 
 TESTS = {
     "shapiro_wilk": Procedure(shapiro.statistic, shapiro.pvalue, shapiro.MINIMUM),
+    "shapiro_francia": Procedure(francia.statistic, francia.pvalue, francia.MINIMUM),
     "lilliefors": Procedure(kolmogorov.statistic, kolmogorov.pvalue, kolmogorov.MINIMUM),
     "anderson_darling": Procedure(anderson.statistic, anderson.pvalue, anderson.MINIMUM),
+    "cramer_von_mises": Procedure(cramer.statistic, cramer.pvalue, cramer.MINIMUM),
+    "watson": Procedure(watson_u2.statistic, watson_u2.pvalue, watson_u2.MINIMUM),
+    "jarque_bera": Procedure(jarque.statistic, jarque.pvalue, jarque.MINIMUM),
     "dagostino_pearson": Procedure(dagostino.statistic, dagostino.pvalue, dagostino.MINIMUM),
+    "epps_pulley": Procedure(epps.statistic, epps.pvalue, epps.MINIMUM),
+    "vasicek": Procedure(vasicek_k.statistic, vasicek_k.pvalue, vasicek_k.MINIMUM),
 }
 
 
@@ -49,24 +68,34 @@ def run(sample: OrderedSample, tests: Iterable[str] | None = None) -> dict[str, 
     Raises:
         ValueError: for an unknown name.
     """
-    results = {}
-    for name in _known(tests):
-        value = TESTS[name].statistic(sample)
-        p = TESTS[name].pvalue(value, sample.n_samples)
-        results[name] = GofResult(statistic=value, pvalue=p, n_samples=sample.n_samples)
-    return results
+    functions = _statistics(_known(tests))
+    parts = workers.each(lambda s: [f(s) for f in functions.values()], sample.pieces(), sample.z.device)
+    values = (torch.cat(column) for column in zip(*parts, strict=True))
+    return _results(dict(zip(functions, values, strict=True)), sample.n_samples)
+
+
+def _statistics(names: Iterable[str]) -> dict[str, RowFunction]:
+    return {name: TESTS[name].statistic for name in names}
+
+
+def _results(values: Mapping[str, torch.Tensor], n_samples: int) -> dict[str, GofResult]:
+    return {
+        name: GofResult(statistic=v, pvalue=TESTS[name].pvalue(v, n_samples), n_samples=n_samples)
+        for name, v in values.items()
+    }
 
 
 def battery(x: ArrayLike, tests: Iterable[str] | None = None, dim: int = 0) -> dict[str, GofResult]:
     """Several tests of normality from one sort.
 
-    Each as the function of its name: `shapiro_wilk`, `lilliefors`, `anderson_darling`, `dagostino_pearson`.
+    Each as the function of its name: `shapiro_wilk`, `shapiro_francia`, `lilliefors`, `anderson_darling`,
+    `cramer_von_mises`, `watson`, `jarque_bera`, `dagostino_pearson`, `epps_pulley`, `vasicek`.
 
     Null hypothesis: the samples are independent draws of one normal law of unknown mean and variance.
 
     Args:
-        x: samples along `dim`, any unit; tensor or array of real numbers, computed in float64.
-        tests: names of tests; None for all four.
+        x: samples along `dim`, any unit; tensor or array of real numbers.
+        tests: names of tests; None for all ten.
         dim: dimension of the samples; every other dimension is batch.
 
     Returns:
@@ -81,5 +110,6 @@ def battery(x: ArrayLike, tests: Iterable[str] | None = None, dim: int = 0) -> d
     """
     names = _known(tests)
     minimum = max((TESTS[name].minimum for name in names), default=1)
-    batch, sample = prepare(x, dim, name="battery", minimum=minimum)
-    return {name: batch.gof(result.statistic, result.pvalue) for name, result in run(sample, names).items()}
+    batch, values = measure(x, dim, _statistics(names), name="battery", minimum=minimum)
+    results = _results(values, batch.n_samples)
+    return {name: batch.gof(result.statistic, result.pvalue) for name, result in results.items()}

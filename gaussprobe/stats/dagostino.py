@@ -7,7 +7,8 @@ import math
 import torch
 
 from gaussprobe.stats import moments, tables
-from gaussprobe.stats.ordered import ArrayLike, OrderedSample, prepare
+from gaussprobe.stats.batch import ArrayLike, measure
+from gaussprobe.stats.ordered import OrderedSample
 from gaussprobe.types import GofResult
 
 MINIMUM = 8
@@ -77,7 +78,7 @@ def dagostino_pearson(x: ArrayLike, dim: int = 0) -> GofResult:
     Null hypothesis: the samples are independent draws of one normal law of unknown mean and variance.
 
     Args:
-        x: samples along `dim`, any unit; tensor or array of real numbers, computed in float64.
+        x: samples along `dim`, any unit; tensor or array of real numbers.
         dim: dimension of the samples; every other dimension is batch.
 
     Returns:
@@ -92,6 +93,7 @@ def dagostino_pearson(x: ArrayLike, dim: int = 0) -> GofResult:
     Reference:
         D'Agostino & Pearson (1973), Biometrika 60; D'Agostino (1970); Anscombe & Glynn (1983).
     """
-    batch, sample = prepare(x, dim, name="dagostino_pearson", minimum=MINIMUM)
-    k2 = statistic(sample)
-    return batch.gof(k2, pvalue(k2, sample.n_samples))
+    batch, found = measure(
+        x, dim, {"k2": statistic}, name="dagostino_pearson", minimum=MINIMUM, in_order=False
+    )
+    return batch.gof(found["k2"], pvalue(found["k2"], batch.n_samples))

@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from gaussprobe.stats import effects, moments, ordered
+from gaussprobe.stats import effects, moments, ordered, workers
 from gaussprobe.stats.ordered import OrderedSample
 from gaussprobe.types import Departure
 
@@ -40,7 +40,7 @@ TAU3_SCALE = 0.432
 TAU4_SCALE = 0.297
 
 
-@ordered.one_thread()
+@workers.one_thread()
 def kinds(
     sample: OrderedSample, delta: torch.Tensor | None = None, *, negligible: float = NEGLIGIBLE
 ) -> list[Departure]:
@@ -119,7 +119,7 @@ def _repeated(sample: OrderedSample, usable: torch.Tensor) -> tuple[torch.Tensor
     atoms = torch.zeros_like(usable)
     allowed = min(DISCRETE_VALUES, math.floor(n * DISCRETE_VALUES_SHARE))
     ranks = max(allowed, ATOM_RANK)
-    step = ordered.units_per_chunk(n, sample.z.device)
+    step = workers.units_per_chunk(n, sample.z.device)
     for start in range(0, sample.num_features, step):
         z = sample.z[start : start + step]
         changes = z[:, 1:] != z[:, :-1]  # NaN rows: all values differ
@@ -141,13 +141,13 @@ def _repeated(sample: OrderedSample, usable: torch.Tensor) -> tuple[torch.Tensor
     return discrete, atoms
 
 
-@ordered.one_thread()
+@workers.one_thread()
 def multimodal(sample: OrderedSample) -> torch.Tensor:
     """Whether the density of each unit has a valley, `(C,)` bool; False for NaN rows."""
     units, n = sample.z.shape
     result = torch.zeros(units, dtype=torch.bool, device=sample.z.device)
     step = min(
-        ordered.units_per_chunk(n, sample.z.device), ordered.units_per_chunk(2 * GRID, sample.z.device)
+        workers.units_per_chunk(n, sample.z.device), workers.units_per_chunk(2 * GRID, sample.z.device)
     )
     for start in range(0, units, step):
         result[start : start + step] = _has_valley(sample.z[start : start + step])

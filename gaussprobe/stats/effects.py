@@ -10,7 +10,8 @@ import torch
 from scipy.special import ndtri
 
 from gaussprobe.stats import entropy, kolmogorov, moments, normal_scores, tables
-from gaussprobe.stats.ordered import ArrayLike, OrderedSample, in_chunks, prepare
+from gaussprobe.stats.batch import ArrayLike, measure
+from gaussprobe.stats.ordered import OrderedSample, in_chunks
 
 MINIMUM = 3
 CORRECTED_MINIMUM = tables.MINIMUM
@@ -21,8 +22,7 @@ _INVERSE_ROOT_2PI = 1 / np.sqrt(2 * np.pi)
 @in_chunks(minimum=MINIMUM)
 def raw_delta(sample: OrderedSample) -> torch.Tensor:
     """`1 - R^2` of the Q-Q plot of each unit, `(C,)`."""
-    scores = normal_scores.unit_blom(sample.n_samples, sample.z.device)
-    return normal_scores.correlation_loss(sample.z, scores)
+    return normal_scores.loss_of(normal_scores.squared_residual(sample))
 
 
 def corrected_delta(sample: OrderedSample) -> torch.Tensor:
@@ -31,21 +31,25 @@ def corrected_delta(sample: OrderedSample) -> torch.Tensor:
 
 
 @functools.lru_cache(maxsize=16)
-def _cell_means(n_samples: int, device: torch.device) -> tuple[torch.Tensor, float]:
-    """Mean of the standard normal quantile function over each `((i-1)/n, i/n)`, and its variance in it."""
+def _from_blom(n_samples: int, device: torch.device) -> tuple[torch.Tensor, float, float]:
+    """Blom's unit scores less the cell means over sqrt(n), the square of its norm, the variance in a cell.
+
+    The cell means are those of the standard normal quantile function over each `((i-1)/n, i/n)`.
+    """
     inner = ndtri(np.arange(1, n_samples) / n_samples)
     density = np.concatenate([[0.0], np.exp(-0.5 * inner * inner) * _INVERSE_ROOT_2PI, [0.0]])
     means = -np.diff(density) * n_samples
     means = (means - means[::-1]) / 2
-    return torch.from_numpy(means).to(device), float(1 - np.mean(means * means))
+    scaled = torch.from_numpy(means / np.sqrt(n_samples)).to(device)
+    difference = normal_scores.unit_blom(n_samples, device) - scaled
+    return difference, float(difference @ difference), float(1 - np.mean(means * means))
 
 
 @in_chunks(minimum=MINIMUM)
 def wasserstein_of(sample: OrderedSample) -> torch.Tensor:
     """Wasserstein-2 distance to the fitted normal law of each unit, `(C,)`, in sd."""
-    means, within = _cell_means(sample.n_samples, sample.z.device)
-    residual = sample.z - means
-    return torch.sqrt(torch.linalg.vecdot(residual, residual) / sample.n_samples + within)
+    difference, square, within = _from_blom(sample.n_samples, sample.z.device)
+    return torch.sqrt(normal_scores.squared_distance(sample, difference, square) + within)
 
 
 def effect_sizes(sample: OrderedSample) -> dict[str, torch.Tensor]:
@@ -73,7 +77,7 @@ def qq_r2(x: ArrayLike, dim: int = 0) -> Any:
     Null hypothesis: none; an estimate. It tends to 1 for a normal law, from below.
 
     Args:
-        x: samples along `dim`, any unit; tensor or array of real numbers, computed in float64.
+        x: samples along `dim`, any unit; tensor or array of real numbers.
         dim: dimension of the samples; every other dimension is batch.
 
     Returns:
@@ -86,8 +90,8 @@ def qq_r2(x: ArrayLike, dim: int = 0) -> Any:
     Reference:
         Shapiro & Francia (1972), JASA 67, with the scores of Blom (1958).
     """
-    batch, sample = prepare(x, dim, name="qq_r2", minimum=MINIMUM)
-    return batch.give_back(1 - raw_delta(sample))
+    batch, found = measure(x, dim, {"loss": raw_delta}, name="qq_r2", minimum=MINIMUM)
+    return batch.give_back(1 - found["loss"])
 
 
 def delta(x: ArrayLike, dim: int = 0) -> Any:
@@ -99,7 +103,7 @@ def delta(x: ArrayLike, dim: int = 0) -> Any:
     uniform .045, exponential .184.
 
     Args:
-        x: samples along `dim`, any unit; tensor or array of real numbers, computed in float64.
+        x: samples along `dim`, any unit; tensor or array of real numbers.
         dim: dimension of the samples; every other dimension is batch.
 
     Returns:
@@ -112,8 +116,8 @@ def delta(x: ArrayLike, dim: int = 0) -> Any:
     Reference:
         Shapiro & Francia (1972), JASA 67, for R^2; the null mean is this package's table.
     """
-    batch, sample = prepare(x, dim, name="delta", minimum=CORRECTED_MINIMUM)
-    return batch.give_back(corrected_delta(sample))
+    batch, found = measure(x, dim, {"delta": corrected_delta}, name="delta", minimum=CORRECTED_MINIMUM)
+    return batch.give_back(found["delta"])
 
 
 def ks_distance(x: ArrayLike, dim: int = 0) -> Any:
@@ -124,7 +128,7 @@ def ks_distance(x: ArrayLike, dim: int = 0) -> Any:
     Null hypothesis: none; an estimate. Under normality it falls as n^(-1/2).
 
     Args:
-        x: samples along `dim`, any unit; tensor or array of real numbers, computed in float64.
+        x: samples along `dim`, any unit; tensor or array of real numbers.
         dim: dimension of the samples; every other dimension is batch.
 
     Returns:
@@ -137,8 +141,10 @@ def ks_distance(x: ArrayLike, dim: int = 0) -> Any:
     Reference:
         Lilliefors (1967), JASA 62.
     """
-    batch, sample = prepare(x, dim, name="ks_distance", minimum=kolmogorov.MINIMUM)
-    return batch.give_back(kolmogorov.statistic(sample))
+    batch, found = measure(
+        x, dim, {"ks_distance": kolmogorov.statistic}, name="ks_distance", minimum=kolmogorov.MINIMUM
+    )
+    return batch.give_back(found["ks_distance"])
 
 
 def wasserstein(x: ArrayLike, dim: int = 0) -> Any:
@@ -152,7 +158,7 @@ def wasserstein(x: ArrayLike, dim: int = 0) -> Any:
     Null hypothesis: none; an estimate. Under normality it falls nearly as n^(-1/2).
 
     Args:
-        x: samples along `dim`, any unit; tensor or array of real numbers, computed in float64.
+        x: samples along `dim`, any unit; tensor or array of real numbers.
         dim: dimension of the samples; every other dimension is batch.
 
     Returns:
@@ -165,5 +171,5 @@ def wasserstein(x: ArrayLike, dim: int = 0) -> Any:
     Reference:
         del Barrio, Cuesta-Albertos, Matran & Rodriguez-Rodriguez (1999), Annals of Statistics 27.
     """
-    batch, sample = prepare(x, dim, name="wasserstein", minimum=MINIMUM)
-    return batch.give_back(wasserstein_of(sample))
+    batch, found = measure(x, dim, {"wasserstein": wasserstein_of}, name="wasserstein", minimum=MINIMUM)
+    return batch.give_back(found["wasserstein"])

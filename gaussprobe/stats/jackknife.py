@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
-from gaussprobe.stats import effects, entropy, ordered
+from gaussprobe.stats import effects, entropy, ordered, tables, workers
+from gaussprobe.stats.interval import FEWEST_DF, OFFSET, stretched
 from gaussprobe.stats.ordered import OrderedSample
 
 # Corrected for their mean under the null at the n at hand, so that estimates with fewer rows are comparable.
-STATISTICS: dict[str, Callable[[OrderedSample], torch.Tensor]] = {
+STATISTICS: dict[tables.Effect, Callable[[OrderedSample], torch.Tensor]] = {
     "delta": effects.corrected_delta,
     "negentropy": entropy.corrected,
 }
@@ -40,11 +41,29 @@ class MedianInterval:
     high: float
 
 
-@ordered.one_thread()
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """Effect sizes of each unit, of all rows and without each group of examples.
+
+    Args:
+        values: `(C,)`.
+        left_out: `(G, C)`; without rows where a group less leaves too few examples.
+        n_samples: rows of x.
+    """
+
+    values: torch.Tensor
+    left_out: torch.Tensor
+    n_samples: int
+
+    def of(self, units: slice | torch.Tensor) -> LeftOut:
+        """The same for some of the units."""
+        return LeftOut(values=self.values[units], left_out=self.left_out[:, units], n_samples=self.n_samples)
+
+
 def median_intervals(
     x: torch.Tensor,
     examples: npt.NDArray[np.int64] | torch.Tensor,
-    statistics: Iterable[str] = ("delta", "negentropy"),
+    statistics: Iterable[tables.Effect] = ("delta", "negentropy"),
     *,
     groups: int = GROUPS,
     level: float = 0.95,
@@ -53,8 +72,11 @@ def median_intervals(
     """Median over units of effect sizes, with a confidence interval over examples.
 
     With G groups of examples left out in turn, the median T and the medians T_(g) without group g:
-    `T +- t(G-1) sqrt((G-1)/G sum_g (T_(g) - mean T_(.))^2)`. Units of a layer share their examples, so
-    that only leaving out examples, never units, shows how the median would change.
+    `se^2 = (G-1)/G sum_g (T_(g) - mean T_(.))^2`. The limits are those of T +- q se, but symmetric in
+    `ln(max(T, 0) + 3 null sd)`: standard errors of delta and negentropy grow with them. q is the quantile of
+    Student's t with `2 G / (kurtosis of the T_(g) - 1)` degrees of freedom, at least 2, at most G - 1: under
+    heavy tails a few examples make up most of se. Units of a layer share their examples, so that only leaving
+    out examples, never units, shows how the median would change.
 
     Null hypothesis: none; an interval estimate.
 
@@ -76,8 +98,26 @@ def median_intervals(
 
     Reference:
         Kott (2001), Journal of Official Statistics 17, the delete-a-group jackknife; Tukey (1958),
-        Annals of Mathematical Statistics 29, 614.
+        Annals of Mathematical Statistics 29, 614; Satterthwaite (1946), Biometrics Bulletin 2.
     """
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1; got {level}")
+    found = leave_out(x, examples, statistics, groups=groups)
+    if replicates < 1 or x.shape[1] % replicates:
+        raise ValueError(f"replicates must divide the {x.shape[1]} columns of x; got {replicates}")
+    return {
+        name: median_interval(name, one, level=level, replicates=replicates) for name, one in found.items()
+    }
+
+
+def leave_out(
+    x: torch.Tensor,
+    examples: npt.NDArray[np.int64] | torch.Tensor,
+    statistics: Iterable[tables.Effect] = ("delta", "negentropy"),
+    *,
+    groups: int = GROUPS,
+) -> dict[tables.Effect, LeftOut]:
+    """Effect sizes of each unit, of all rows and without each group of examples: see `median_intervals`."""
     names = tuple(statistics)
     for name in names:
         if name not in STATISTICS:
@@ -90,38 +130,26 @@ def median_intervals(
         raise ValueError(f"examples must have shape ({x.shape[0]},), one per row of x; got {labels.shape}")
     if groups < 2:
         raise ValueError(f"groups must be at least 2; got {groups}")
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1; got {level}")
-    if replicates < 1 or x.shape[1] % replicates:
-        raise ValueError(f"replicates must divide the {x.shape[1]} columns of x; got {replicates}")
-
     group, n_groups, n_examples = assign_groups(labels, groups)
-    enough = n_examples >= MINIMUM_EXAMPLES
+    kept_groups = range(n_groups if n_examples >= MINIMUM_EXAMPLES else 0)
     rows = _ascending(x, group)
     n, units = x.shape
-    full = {name: torch.empty(units, dtype=torch.float64, device=x.device) for name in names}
-    left_out = {name: torch.empty((n_groups, units), dtype=torch.float64, device=x.device) for name in names}
-    step = ordered.units_per_chunk(n, x.device)
-    for start in range(0, units, step):
-        part = slice(start, start + step)
-        values, owners = rows(part)
+
+    def part(start: int) -> torch.Tensor:
+        values, owners = rows(slice(start, start + step))
         sample = ordered.standardise(values)
-        for name in names:
-            full[name][part] = STATISTICS[name](sample)
-        for g in range(n_groups if enough else 0):
+        found = [[STATISTICS[name](sample) for name in names]]
+        for g in kept_groups:
             # Every unit loses the same rows: what stays is rectangular and still sorted.
-            kept = values[owners != g].view(values.shape[0], -1)
+            kept = torch.masked_select(values, owners != g).view(values.shape[0], -1)
             sample = ordered.standardise(kept)
-            for name in names:
-                left_out[name][g, part] = STATISTICS[name](sample)
+            found.append([STATISTICS[name](sample) for name in names])
+        return torch.stack([torch.stack(one) for one in found])
+
+    step = workers.units_per_chunk(n, x.device)
+    table = torch.cat(workers.each(part, range(0, units, step)), dim=2)  # (1 + G, names, C)
     return {
-        name: _interval(
-            full[name].view(replicates, -1).mean(0),
-            left_out[name].view(n_groups, replicates, -1).mean(1),
-            level,
-            enough=enough,
-        )
-        for name in names
+        name: LeftOut(values=table[0, k], left_out=table[1:, k], n_samples=n) for k, name in enumerate(names)
     }
 
 
@@ -160,19 +188,35 @@ def _ascending(
     return sort
 
 
-def _interval(values: torch.Tensor, left_out: torch.Tensor, level: float, *, enough: bool) -> MedianInterval:
-    n_groups = left_out.shape[0]
+def median_interval(
+    name: tables.Effect, found: LeftOut, *, level: float = 0.95, replicates: int = 1
+) -> MedianInterval:
+    """The interval of `median_intervals` from what was left out."""
+    values = found.values.view(replicates, -1).mean(0)
     estimates = values.cpu().numpy()
     usable = ~np.isnan(estimates)
     median = _median(estimates[usable])
     low = high = math.nan
-    if enough and math.isfinite(median):
-        replicates = np.array([_median(row) for row in left_out.cpu().numpy()[:, usable]])
-        spread = replicates - replicates.mean()
-        se = math.sqrt((n_groups - 1) / n_groups * float(spread @ spread))
-        reach = float(student.ppf((1 + level) / 2, n_groups - 1)) * se
-        low, high = median - reach, median + reach
+    n_groups = len(found.left_out)
+    if n_groups and math.isfinite(median):
+        left_out = found.left_out.view(n_groups, replicates, -1).mean(1).cpu().numpy()
+        medians = np.array([_median(row) for row in left_out[:, usable]])
+        offset = OFFSET * tables.null_sd(name, found.n_samples)
+        at, se, quantile = torch.tensor([median, *_spread(medians, level)], dtype=torch.float64)
+        low, high = (float(limit) for limit in stretched(at, se, quantile, offset))
     return MedianInterval(values=values, median=median, low=low, high=high)
+
+
+def _spread(medians: npt.NDArray[np.float64], level: float) -> tuple[float, float]:
+    """Standard error from the medians without each group, and the quantile of Student's t for it."""
+    n_groups = len(medians)
+    square = (medians - medians.mean()) ** 2
+    total = float(square.sum())
+    df = float(n_groups - 1)
+    if total > 0:
+        excess = n_groups * float(square @ square) / total**2 - 1
+        df = min(df, max(FEWEST_DF, 2 * n_groups / excess)) if excess > 0 else df
+    return math.sqrt((n_groups - 1) / n_groups * total), float(stdtrit(df, (1 + level) / 2))
 
 
 def _median(values: npt.NDArray[np.float64]) -> float:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from gaussprobe.stats import tables
-from gaussprobe.stats.ordered import ArrayLike, OrderedSample, in_chunks, prepare
+from gaussprobe.stats import edf, tables
+from gaussprobe.stats.batch import ArrayLike, measure
+from gaussprobe.stats.ordered import OrderedSample, in_chunks
 from gaussprobe.types import GofResult
 
 MINIMUM = 8
@@ -14,12 +15,7 @@ MINIMUM = 8
 @in_chunks(minimum=MINIMUM)
 def statistic(sample: OrderedSample) -> torch.Tensor:
     """D of each unit, `(C,)`."""
-    n = sample.n_samples
-    # z has the biased sd; Lilliefors' statistic divides by n - 1.
-    u = torch.special.ndtr(sample.z * ((n - 1) / n) ** 0.5)
-    u -= torch.arange(n, dtype=torch.float64, device=u.device) / n
-    # u is Phi - (i-1)/n, the gap just left of each point; 1/n - u is the one just right of it.
-    return torch.maximum(u.amax(dim=1), 1 / n - u.amin(dim=1))
+    return edf.largest_gap(sample)
 
 
 def pvalue(d: torch.Tensor, n_samples: int) -> torch.Tensor:
@@ -35,7 +31,7 @@ def lilliefors(x: ArrayLike, dim: int = 0) -> GofResult:
     Null hypothesis: the samples are independent draws of one normal law of unknown mean and variance.
 
     Args:
-        x: samples along `dim`, any unit; tensor or array of real numbers, computed in float64.
+        x: samples along `dim`, any unit; tensor or array of real numbers.
         dim: dimension of the samples; every other dimension is batch.
 
     Returns:
@@ -49,6 +45,5 @@ def lilliefors(x: ArrayLike, dim: int = 0) -> GofResult:
     Reference:
         Lilliefors (1967), JASA 62; scaling by Stephens (1974), JASA 69, table 1.
     """
-    batch, sample = prepare(x, dim, name="lilliefors", minimum=MINIMUM)
-    d = statistic(sample)
-    return batch.gof(d, pvalue(d, sample.n_samples))
+    batch, found = measure(x, dim, {"d": statistic}, name="lilliefors", minimum=MINIMUM)
+    return batch.gof(found["d"], pvalue(found["d"], batch.n_samples))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import torch
 
-from gaussprobe.stats.ordered import ArrayLike, OrderedSample, in_chunks, one_thread, prepare
+from gaussprobe.stats import normal_scores
+from gaussprobe.stats.batch import ArrayLike, measure
+from gaussprobe.stats.ordered import OrderedSample, in_chunks, shared
 
 MINIMUM = 2
 L_MINIMUM = 4
@@ -21,40 +24,83 @@ class LMoments(NamedTuple):
     tau4: Any
 
 
+@shared
+def _power_sums(sample: OrderedSample) -> torch.Tensor:
+    """Sums of cubes and of fourth powers, `(2, C)` float64."""
+    square = torch.mul(sample.z, sample.z, out=sample.buffer("first"))
+    cubes = torch.mul(square, sample.z, out=sample.buffer("second")).sum(dim=1)
+    return torch.stack([cubes, square.square_().sum(dim=1)]).to(torch.float64)
+
+
 @in_chunks(minimum=MINIMUM)
 def skewness_of(sample: OrderedSample) -> torch.Tensor:
     """g1 of each unit, `(C,)`."""
-    return (sample.z * sample.z * sample.z).mean(dim=1)
+    return _power_sums(sample)[0] / sample.n_samples
 
 
 @in_chunks(minimum=MINIMUM)
 def excess_kurtosis_of(sample: OrderedSample) -> torch.Tensor:
     """g2 of each unit, `(C,)`."""
-    square = sample.z * sample.z
-    kurtosis: torch.Tensor = torch.linalg.vecdot(square, square) / sample.n_samples
-    return kurtosis - 3
+    return _power_sums(sample)[1] / sample.n_samples - 3
 
 
-@one_thread()
-def l_moments_of(sample: OrderedSample) -> LMoments:
-    """L-moments of each unit, each `(C,)`."""
-    n = sample.n_samples
-    if n < L_MINIMUM:
-        nan = torch.full_like(sample.mean, torch.nan)
-        return LMoments(nan, nan, nan, nan)
-    j = torch.arange(n, dtype=torch.float64, device=sample.z.device)  # i - 1
+@functools.lru_cache(maxsize=16)
+def _weights(n_samples: int, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights of the order statistics in l2, l3 and l4, `(n, 3)`, and those of Blom's unit scores, `(3,)`.
+
+    Combinations of the unbiased probability-weighted moments b0 .. b3.
+    """
+    n = n_samples
+    j = torch.arange(n, dtype=torch.float64)  # i - 1
     one = j / (n - 1)
     two = one * (j - 1) / (n - 2)
     three = two * (j - 2) / (n - 3)
-    # Unbiased probability-weighted moments b0 .. b3 of the standardised sample.
-    b = sample.z @ torch.stack([torch.ones_like(j), one, two, three], dim=1) / n
-    b0, b1, b2, b3 = b.unbind(dim=1)
-    l2 = 2 * b1 - b0
-    l3 = 6 * b2 - 6 * b1 + b0
-    l4 = 20 * b3 - 30 * b2 + 12 * b1 - b0
-    usable = ~(sample.constant | sample.nonfinite)
-    l1 = torch.where(usable, sample.mean, torch.nan)
-    return LMoments(l1, l2 * sample.sd, l3 / l2, l4 / l2)
+    l2 = 2 * one - 1
+    l3 = 6 * two - 6 * one + 1
+    l4 = 20 * three - 30 * two + 12 * one - 1
+    weights = torch.stack([l2, l3, l4], dim=1).to(device) / n
+    return weights.to(dtype), weights.t() @ normal_scores.unit_blom(n, device)
+
+
+@shared
+def _l_statistics(sample: OrderedSample) -> torch.Tensor:
+    """l2, l3, l4 of the sample over sd sqrt(n), `(3, C)` float64: those of normal scores and of the rest."""
+    z = sample.z
+    weights, normal = _weights(sample.n_samples, z.device, z.dtype)
+    return (normal_scores.residual(sample) @ weights).to(torch.float64).t() + normal[:, None]
+
+
+@in_chunks(minimum=L_MINIMUM)
+def _l1(sample: OrderedSample) -> torch.Tensor:
+    return torch.where(sample.constant | sample.nonfinite, torch.nan, sample.mean)
+
+
+@in_chunks(minimum=L_MINIMUM)
+def _l2(sample: OrderedSample) -> torch.Tensor:
+    l2: torch.Tensor = _l_statistics(sample)[0] * sample.sd * sample.n_samples**0.5
+    return l2
+
+
+@in_chunks(minimum=L_MINIMUM)
+def _tau3(sample: OrderedSample) -> torch.Tensor:
+    l2, l3, _ = _l_statistics(sample)
+    ratio: torch.Tensor = l3 / l2
+    return ratio
+
+
+@in_chunks(minimum=L_MINIMUM)
+def _tau4(sample: OrderedSample) -> torch.Tensor:
+    l2, _, l4 = _l_statistics(sample)
+    ratio: torch.Tensor = l4 / l2
+    return ratio
+
+
+_L_MOMENTS = {"l1": _l1, "l2": _l2, "tau3": _tau3, "tau4": _tau4}
+
+
+def l_moments_of(sample: OrderedSample) -> LMoments:
+    """L-moments of each unit, each `(C,)`; NaN with fewer than 4 samples."""
+    return LMoments(**{name: function(sample) for name, function in _L_MOMENTS.items()})
 
 
 def skewness(x: ArrayLike, dim: int = 0) -> Any:
@@ -65,7 +111,8 @@ def skewness(x: ArrayLike, dim: int = 0) -> Any:
     Null hypothesis: none; an estimate. It is 0 for a normal law.
 
     Args:
-        x: samples along `dim`, any unit; tensor or array of real numbers, computed in float64.
+        x: samples along `dim`, any unit; tensor or array of real numbers. If it requires a gradient, so does
+            the result.
         dim: dimension of the samples; every other dimension is batch.
 
     Returns:
@@ -78,8 +125,9 @@ def skewness(x: ArrayLike, dim: int = 0) -> Any:
     Reference:
         Joanes & Gill (1998), The Statistician 47.
     """
-    batch, sample = prepare(x, dim, name="skewness", minimum=MINIMUM)
-    return batch.give_back(skewness_of(sample))
+    functions = {"g1": skewness_of}
+    batch, found = measure(x, dim, functions, name="skewness", minimum=MINIMUM, in_order=False)
+    return batch.give_back(batch.with_gradient(found["g1"], lambda z: z.pow(3).mean(dim=0)))
 
 
 def excess_kurtosis(x: ArrayLike, dim: int = 0) -> Any:
@@ -90,7 +138,8 @@ def excess_kurtosis(x: ArrayLike, dim: int = 0) -> Any:
     Null hypothesis: none; an estimate. It is 0 for a normal law.
 
     Args:
-        x: samples along `dim`, any unit; tensor or array of real numbers, computed in float64.
+        x: samples along `dim`, any unit; tensor or array of real numbers. If it requires a gradient, so does
+            the result.
         dim: dimension of the samples; every other dimension is batch.
 
     Returns:
@@ -103,8 +152,9 @@ def excess_kurtosis(x: ArrayLike, dim: int = 0) -> Any:
     Reference:
         Joanes & Gill (1998), The Statistician 47.
     """
-    batch, sample = prepare(x, dim, name="excess_kurtosis", minimum=MINIMUM)
-    return batch.give_back(excess_kurtosis_of(sample))
+    functions = {"g2": excess_kurtosis_of}
+    batch, found = measure(x, dim, functions, name="excess_kurtosis", minimum=MINIMUM, in_order=False)
+    return batch.give_back(batch.with_gradient(found["g2"], lambda z: z.pow(4).mean(dim=0) - 3))
 
 
 def l_moments(x: ArrayLike, dim: int = 0) -> LMoments:
@@ -116,7 +166,7 @@ def l_moments(x: ArrayLike, dim: int = 0) -> LMoments:
     Null hypothesis: none; estimates. For a normal law l2 is `sd / sqrt(pi)`, tau3 0 and tau4 .1226.
 
     Args:
-        x: samples along `dim`, any unit; tensor or array of real numbers, computed in float64.
+        x: samples along `dim`, any unit; tensor or array of real numbers.
         dim: dimension of the samples; every other dimension is batch.
 
     Returns:
@@ -129,5 +179,5 @@ def l_moments(x: ArrayLike, dim: int = 0) -> LMoments:
     Reference:
         Hosking (1990), JRSS B 52, sections 2 and 3.
     """
-    batch, sample = prepare(x, dim, name="l_moments", minimum=L_MINIMUM)
-    return LMoments(*(batch.give_back(part) for part in l_moments_of(sample)))
+    batch, found = measure(x, dim, _L_MOMENTS, name="l_moments", minimum=L_MINIMUM)
+    return LMoments(**{name: batch.give_back(value) for name, value in found.items()})

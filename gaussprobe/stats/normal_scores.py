@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from scipy.special import ndtri
 
+from gaussprobe.stats.ordered import OrderedSample, shared, squares
+
 
 @functools.lru_cache(maxsize=16)
 def blom(n_samples: int, device: torch.device) -> torch.Tensor:
@@ -31,16 +33,38 @@ def unit_blom(n_samples: int, device: torch.device) -> torch.Tensor:
     return unit
 
 
-def correlation_loss(z: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """`1 - (y . a)^2` of the unit vectors `y = z / sqrt(n)` and `a = weights`, row by row.
+@functools.lru_cache(maxsize=16)
+def _unit_blom_as(n_samples: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    return unit_blom(n_samples, device).to(dtype)
 
-    Written `r - r^2 / 4` with `r = |y - a|^2`: no digits are lost when y is close to a.
+
+@shared
+def residual(sample: OrderedSample) -> torch.Tensor:
+    """`y - m` of the unit vectors `y = z / sqrt(n)` and m Blom's scores, `(C, n)`."""
+    z, n = sample.z, sample.n_samples
+    scaled = torch.mul(z, n**-0.5, out=sample.buffer("residual"))
+    return scaled.sub_(_unit_blom_as(n, z.device, z.dtype))
+
+
+@shared
+def squared_residual(sample: OrderedSample) -> torch.Tensor:
+    """`|y - m|^2`, `(C,)` float64."""
+    return squares(residual(sample), sample.buffer("first")).to(torch.float64)
+
+
+def squared_distance(sample: OrderedSample, to_blom: torch.Tensor, square: float) -> torch.Tensor:
+    """`|y - a|^2` of a close to Blom's scores m, `(C,)`: `|y - m|^2 + 2 (y - m).(m - a) + |m - a|^2`.
 
     Args:
-        z: `(C, n)` standardised samples.
-        weights: `(n,)` of norm 1.
+        sample: the units.
+        to_blom: `m - a`, `(n,)` float64.
+        square: `|m - a|^2`.
     """
-    residual = z / z.shape[1] ** 0.5
-    residual -= weights
-    r: torch.Tensor = torch.linalg.vecdot(residual, residual)
-    return r - r * r / 4
+    rest = residual(sample)
+    cross = (rest @ to_blom.to(rest.dtype)).to(torch.float64)
+    return squared_residual(sample) + 2 * cross + square
+
+
+def loss_of(squared_distance: torch.Tensor) -> torch.Tensor:
+    """`1 - (y . a)^2` of unit vectors from `r = |y - a|^2`: `r - r^2 / 4` loses no digits when r is small."""
+    return squared_distance - squared_distance * squared_distance / 4

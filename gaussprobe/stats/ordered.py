@@ -6,29 +6,29 @@ look at what the user gave, and only they warn.
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
-from gaussprobe.errors import ConstantSampleWarning, NonFiniteSampleWarning, TooFewSamplesWarning
-from gaussprobe.types import GofResult
+from gaussprobe.stats import workers
+from gaussprobe.stats.sorting import sort_rows
+from gaussprobe.stats.workers import one_thread as one_thread
+from gaussprobe.stats.workers import units_per_chunk as units_per_chunk
 
-ArrayLike: TypeAlias = "torch.Tensor | npt.NDArray[Any]"
+Null: TypeAlias = Literal["composite", "simple"]
 RowFunction: TypeAlias = "Callable[[OrderedSample], torch.Tensor]"
 
-# Elements a statistic works on at once: a few such temporaries stay in a CPU core's cache; a GPU wants more.
-CHUNK_CPU = 2**16
-CHUNK_CUDA = 2**26
+# float32 data are computed in float32 up to this many samples; beyond, its rounding shows in spacings.
+SINGLE_MAXIMUM = 2**14
 
 # frexp reaches 1024 and -1073; two to these powers and their inverses are still finite.
 _MAX_EXPONENT = 1000
+
+# Magnitudes whose squares, and sums of them, are in range.
+_SAFE_EXPONENT = {torch.float32: 30, torch.float64: 400}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +36,16 @@ class OrderedSample:
     """A batch of samples, sorted and standardised.
 
     Args:
-        z: `(C, n)` float64; each row ascending, mean 0 and biased sd 1, NaN where the sample cannot be used.
+        z: `(C, n)` float64, or float32 if made so; each row ascending, mean 0 and biased sd 1, NaN where the
+            sample cannot be used.
         mean: `(C,)` float64, in the unit of the data.
         sd: `(C,)` float64, biased (divided by n), in the unit of the data; 0 for a constant sample.
         constant: `(C,)` bool, all values equal.
         nonfinite: `(C,)` bool, NaN or infinity among the values.
         n_samples: n.
+        passing: whether it is let go before this thread takes the next piece, so that memory can be shared
+            between the two.
+        fitted: whether z was standardised; if not, it holds the values as they stand, mean 0 and sd 1.
     """
 
     z: torch.Tensor
@@ -50,9 +54,15 @@ class OrderedSample:
     constant: torch.Tensor
     nonfinite: torch.Tensor
     n_samples: int
+    passing: bool = False
+    fitted: bool = True
+    _shared: dict[RowFunction, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def __getitem__(self, units: slice | torch.Tensor) -> OrderedSample:
         """The same for some of the units."""
+        return self._part(units, passing=False)
+
+    def _part(self, units: slice | torch.Tensor, *, passing: bool) -> OrderedSample:
         return OrderedSample(
             z=self.z[units],
             mean=self.mean[units],
@@ -60,7 +70,22 @@ class OrderedSample:
             constant=self.constant[units],
             nonfinite=self.nonfinite[units],
             n_samples=self.n_samples,
+            passing=passing,
+            fitted=self.fitted,
         )
+
+    def pieces(self) -> list[OrderedSample]:
+        """The sample in pieces that fit the cache, each for one call of a function or of several in a row."""
+        step = workers.units_per_chunk(self.n_samples, self.z.device)
+        return [
+            self._part(slice(i, i + step), passing=True) for i in range(0, max(1, self.num_features), step)
+        ]
+
+    def buffer(self, slot: str) -> torch.Tensor:
+        """Memory of the size of z. What two functions share has a slot of its own."""
+        if self.passing and self.z.device.type == "cpu":
+            return workers.workspace(slot, tuple(self.z.shape), self.z.dtype)
+        return torch.empty_like(self.z, memory_format=torch.contiguous_format)
 
     @property
     def num_features(self) -> int:
@@ -68,27 +93,34 @@ class OrderedSample:
         return int(self.z.shape[0])
 
 
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Keep torch's CPU operations on the calling thread, then put the number of threads back.
+def shared(function: RowFunction) -> RowFunction:
+    """Make several statistics of one `OrderedSample` share what `function` gives: it is kept with the sample.
 
-    Work is cut into pieces that fit the cache. With several threads every operation on a piece ends in a
-    barrier, which costs milliseconds whenever another process has one of the cores.
+    For samples of a piece's size; the result is not to be written to.
     """
-    threads = torch.get_num_threads()
-    if threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+
+    @functools.wraps(function)
+    def once(sample: OrderedSample) -> torch.Tensor:
+        if once not in sample._shared:
+            sample._shared[once] = function(sample)
+        return sample._shared[once]
+
+    return once
 
 
-@one_thread()
+def working_dtype(dtype: torch.dtype, n_samples: int) -> torch.dtype:
+    """Precision that statistics of `n_samples` values of `dtype` are computed in."""
+    short = _sorting_dtype(dtype) == torch.float32
+    return torch.float32 if short and n_samples <= SINGLE_MAXIMUM else torch.float64
+
+
+def _sorting_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The shortest type that holds every value of `dtype` and that is fast to sort."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16, torch.float32) else torch.float64
+
+
 def order(x: torch.Tensor) -> OrderedSample:
-    """Sort and standardise each column of `x`, which is left as it was.
+    """Sort and standardise each column of `x`, in float64; `x` is left as it was.
 
     A column that is constant or holds a non-finite value becomes a row of NaN and disturbs no other.
 
@@ -96,60 +128,138 @@ def order(x: torch.Tensor) -> OrderedSample:
         x: `(n, C)`, any real dtype, on any device that has float64.
     """
     values = x.detach()
-    if values.dtype not in (torch.float32, torch.float64):
-        values = values.to(torch.float64)
-    rows = values.t().clone(memory_format=torch.contiguous_format)
-    return standardise(sort_rows(rows))
+    n, units = values.shape
+    z = torch.empty((units, n), dtype=torch.float64, device=values.device)
+    step = workers.units_per_chunk(n, values.device)
+
+    def part(start: int) -> OrderedSample:
+        return order_piece(values[:, start : start + step], out=z[start : start + step])
+
+    parts = workers.each(part, range(0, units, step), values.device)
+    return OrderedSample(
+        z=z,
+        mean=torch.cat([p.mean for p in parts]),
+        sd=torch.cat([p.sd for p in parts]),
+        constant=torch.cat([p.constant for p in parts]),
+        nonfinite=torch.cat([p.nonfinite for p in parts]),
+        n_samples=n,
+    )
 
 
-def sort_rows(rows: torch.Tensor) -> torch.Tensor:
-    """`rows` `(C, n)`, contiguous, sorted ascending; NaN come last. On the CPU in place.
+def order_piece(
+    values: torch.Tensor, *, out: torch.Tensor | None = None, null: Null = "composite", in_order: bool = True
+) -> OrderedSample:
+    """`OrderedSample` of the columns of `values` `(n, c)`, computed in the dtype of `out`.
 
-    torch.sort also moves int64 indices, which costs several times numpy's sort on the CPU.
+    Args:
+        values: `(n, c)`, any real dtype.
+        out: `(c, n)` memory for z; without it z is in `working_dtype`, in memory that a worker writes over
+            with its next piece.
+        null: `"simple"` leaves the values as they are.
+        in_order: False for functions that do not need z ascending.
     """
-    if rows.device.type == "cpu":
-        rows.numpy().sort(axis=1)
-        return rows
-    return torch.sort(rows, dim=1).values
-
-
-@one_thread()
-def standardise(ascending: torch.Tensor) -> OrderedSample:
-    """`OrderedSample` of rows `(C, n)` that are sorted already; float32 is widened, which is exact."""
-    n = ascending.shape[1]
-    lowest = ascending[:, 0].to(torch.float64)
-    highest = ascending[:, -1].to(torch.float64)
+    rows = _rows(values)
+    lowest, highest = rows.amin(dim=1), rows.amax(dim=1)  # NaN and infinity come through
     nonfinite = ~(torch.isfinite(lowest) & torch.isfinite(highest))
+    if bool(nonfinite.any()):
+        rows[nonfinite] = 0.0
+    z = sort_rows(rows) if in_order else rows
+    passing = out is None
+    z = z.to(working_dtype(values.dtype, values.shape[0])) if out is None else out.copy_(z)
+    ends = (lowest.to(torch.float64), highest.to(torch.float64), nonfinite)
+    return _standardised(z, *ends, passing=passing) if null == "composite" else _as_it_stands(z, *ends)
+
+
+def _as_it_stands(
+    z: torch.Tensor, lowest: torch.Tensor, highest: torch.Tensor, nonfinite: torch.Tensor
+) -> OrderedSample:
+    if bool(nonfinite.any()):
+        z[nonfinite] = torch.nan
+    return OrderedSample(
+        z=z,
+        mean=torch.zeros_like(lowest),
+        sd=torch.ones_like(highest),
+        constant=torch.zeros_like(nonfinite),
+        nonfinite=nonfinite,
+        n_samples=int(z.shape[1]),
+        passing=True,
+        fitted=False,
+    )
+
+
+def _rows(values: torch.Tensor) -> torch.Tensor:
+    """The columns of `values` as contiguous rows, in memory of their own."""
+    n, c = values.shape
+    dtype = _sorting_dtype(values.dtype)
+    if values.device.type != "cpu":
+        return values.t().to(dtype, copy=True, memory_format=torch.contiguous_format)
+    rows = workers.workspace("rows", (c, n), dtype)
+    if values.stride(0) > values.stride(1):
+        # Rows of a wide matrix are far apart: the transposition is five times as fast from a dense copy.
+        values = workers.workspace("first", (n, c), dtype).copy_(values)
+    return rows.copy_(values.t())
+
+
+@workers.one_thread()
+def standardise(ascending: torch.Tensor) -> OrderedSample:
+    """`OrderedSample` of rows `(C, n)` that are sorted already, in float64; float32 is widened, exactly."""
+    lowest, highest = ascending[:, 0].to(torch.float64), ascending[:, -1].to(torch.float64)
+    nonfinite = ~(torch.isfinite(lowest) & torch.isfinite(highest))
+    return _standardised(ascending.to(torch.float64, copy=True), lowest, highest, nonfinite, passing=False)
+
+
+def _standardised(
+    z: torch.Tensor, lowest: torch.Tensor, highest: torch.Tensor, nonfinite: torch.Tensor, *, passing: bool
+) -> OrderedSample:
+    """`OrderedSample` of rows `z` `(c, n)` between `lowest` and `highest`, which are written over."""
+    n = z.shape[1]
+    on_cpu = z.device.type == "cpu"
+    scratch = workers.workspace("first", tuple(z.shape), z.dtype) if passing and on_cpu else None
     # Rounding leaves the sd of a constant column above zero; its extremes are equal exactly.
     constant = (lowest == highest) & ~nonfinite
-    bad = nonfinite | constant
-
-    # A power of two changes no digit and keeps squares of very large or small values in range.
-    largest = torch.maximum(lowest.abs(), highest.abs())
-    largest = torch.where(bad | (largest == 0), 1.0, largest)
-    exponent = torch.frexp(largest).exponent.clamp(-_MAX_EXPONENT, _MAX_EXPONENT)
-    scale = torch.ldexp(torch.ones_like(largest), exponent)
-    z = ascending.to(torch.float64, copy=True)
-    z.div_(scale[:, None])
+    scale = _scale(torch.maximum(lowest.abs(), highest.abs()), nonfinite, z.dtype)
+    if scale is not None:
+        z.div_(scale.to(z.dtype)[:, None])
     if bool(nonfinite.any()):
         z[nonfinite] = torch.nan
     mean = z.mean(dim=1)
     z.sub_(mean[:, None])
     # The second centring removes what rounding left of the first when the mean is far from zero.
     rest = z.mean(dim=1)
-    z.sub_(rest[:, None])
-    mean = mean + rest
-    sd = torch.linalg.vecdot(z, z).div_(n).sqrt_()
+    square = squares(z, scratch)
+    left = rest.abs() > 4 * torch.finfo(z.dtype).eps * torch.sqrt(square / n)
+    if bool(left.any()):
+        z.sub_(torch.where(left, rest, 0.0)[:, None])
+        square = torch.where(left, squares(z, scratch), square)
+    center = mean.to(torch.float64) + rest.to(torch.float64)
+    sd = torch.sqrt(square.to(torch.float64) / n)
     # Differences of subnormal size may still square to zero.
     constant = constant | (sd == 0)
-    z.div_(sd[:, None])
+    z.mul_((1 / sd).to(z.dtype)[:, None])
     if bool(constant.any()):
         z[constant] = torch.nan
         sd = torch.where(constant, 0.0, sd)
-        mean = torch.where(constant, lowest / scale, mean)
+        center = torch.where(constant, lowest if scale is None else lowest / scale, center)
+    if scale is not None:
+        center, sd = center * scale, sd * scale
     return OrderedSample(
-        z=z, mean=mean * scale, sd=sd * scale, constant=constant, nonfinite=nonfinite, n_samples=n
+        z=z, mean=center, sd=sd, constant=constant, nonfinite=nonfinite, n_samples=n, passing=passing
     )
+
+
+def _scale(largest: torch.Tensor, nonfinite: torch.Tensor, dtype: torch.dtype) -> torch.Tensor | None:
+    """A power of two for each row, which changes no digit and keeps squares in range; None if all are 1."""
+    exponent = torch.frexp(torch.where(nonfinite | (largest == 0), 1.0, largest)).exponent
+    extreme = exponent.abs() > _SAFE_EXPONENT[dtype]
+    if not bool(extreme.any()):
+        return None
+    exponent = torch.where(extreme, exponent, 0).clamp(-_MAX_EXPONENT, _MAX_EXPONENT)
+    return torch.ldexp(torch.ones_like(largest), exponent)
+
+
+def squares(rows: torch.Tensor, scratch: torch.Tensor | None = None) -> torch.Tensor:
+    """Sum of squares of each row, `(C,)`; in `scratch`, if given."""
+    return torch.mul(rows, rows, out=scratch).sum(dim=1)
 
 
 def in_chunks(*, minimum: int) -> Callable[[RowFunction], RowFunction]:
@@ -160,122 +270,15 @@ def in_chunks(*, minimum: int) -> Callable[[RowFunction], RowFunction]:
 
     def decorate(function: RowFunction) -> RowFunction:
         @functools.wraps(function)
-        @one_thread()
         def chunked(sample: OrderedSample) -> torch.Tensor:
             units, n = sample.z.shape
             if n < minimum:
                 return torch.full((units,), torch.nan, dtype=torch.float64, device=sample.z.device)
-            step = units_per_chunk(n, sample.z.device)
-            if units <= step:
+            if sample.passing:
                 return function(sample)
-            return torch.cat([function(sample[i : i + step]) for i in range(0, units, step)])
+            parts = workers.each(function, sample.pieces(), sample.z.device)
+            return parts[0] if len(parts) == 1 else torch.cat(parts)
 
         return chunked
 
     return decorate
-
-
-def units_per_chunk(n_samples: int, device: torch.device) -> int:
-    """How many units of `n_samples` to work on at once."""
-    return max(1, (CHUNK_CPU if device.type == "cpu" else CHUNK_CUDA) // n_samples)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """What a user gave, as columns, and how to hand results back.
-
-    Args:
-        values: `(n, C)`.
-        shape: shape of the batch: the input's without `dim`.
-        is_array: whether results go back as numpy arrays.
-    """
-
-    values: torch.Tensor
-    shape: tuple[int, ...]
-    is_array: bool
-
-    def give_back(self, result: torch.Tensor) -> Any:
-        """`(C,)` in the batch's shape, as a tensor or an array (a scalar for a batch of one)."""
-        shaped = result.reshape(self.shape)
-        return shaped.cpu().numpy()[()] if self.is_array else shaped
-
-    def gof(self, statistic: torch.Tensor, pvalue: torch.Tensor) -> GofResult:
-        """A test's result in the batch's shape."""
-        return GofResult(
-            statistic=self.give_back(statistic),
-            pvalue=self.give_back(pvalue),
-            n_samples=int(self.values.shape[0]),
-        )
-
-
-def check(x: ArrayLike, dim: int) -> Batch:
-    """Columns of `x`, samples along `dim`.
-
-    Raises:
-        ValueError: if `x` is not a tensor or an array of real numbers with at least one value, or `dim` is
-            not one of its dimensions.
-    """
-    is_array = not isinstance(x, torch.Tensor)
-    tensor = x.detach() if isinstance(x, torch.Tensor) else _from_array(x)
-    if tensor.layout != torch.strided:
-        raise ValueError(f"x must be a dense tensor; got layout {tensor.layout}")
-    if tensor.dtype == torch.bool or tensor.dtype.is_complex:
-        raise ValueError(f"x must hold real numbers; got dtype {tensor.dtype}")
-    if tensor.ndim == 0:
-        raise ValueError("x must have at least one dimension; got a single number")
-    if tensor.numel() == 0:
-        raise ValueError(f"x must not be empty; got shape {tuple(tensor.shape)}")
-    if isinstance(dim, bool) or not isinstance(dim, int | np.integer):
-        raise ValueError(f"dim must be an integer; got {dim!r}")
-    if not -tensor.ndim <= dim < tensor.ndim:
-        raise ValueError(
-            f"dim must be from {-tensor.ndim} to {tensor.ndim - 1} "
-            f"for x of shape {tuple(tensor.shape)}; got {dim}"
-        )
-    front = tensor.movedim(int(dim), 0)
-    return Batch(values=front.reshape(front.shape[0], -1), shape=tuple(front.shape[1:]), is_array=is_array)
-
-
-def _from_array(x: npt.NDArray[Any]) -> torch.Tensor:
-    if isinstance(x, np.ma.MaskedArray):
-        raise ValueError("x must not be a masked array: drop the masked values first; got a masked array")
-    array = np.asarray(x)
-    if array.dtype.kind not in "fiu":
-        raise ValueError(f"x must hold real numbers; got dtype {array.dtype}")
-    if array.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        array = array.astype(np.float64)
-    # torch takes neither negative strides nor, without a warning, read-only memory.
-    if not array.flags.writeable or any(stride < 0 for stride in array.strides):
-        array = array.copy()
-    return torch.from_numpy(array)
-
-
-def prepare(x: ArrayLike, dim: int, *, name: str, minimum: int) -> tuple[Batch, OrderedSample]:
-    """Check, sort, and warn of what will be NaN: the first line of every public statistic.
-
-    Raises:
-        ValueError: as `check`.
-    """
-    batch = check(x, dim)
-    sample = order(batch.values)
-    n = sample.n_samples
-    level = 3  # the caller of the public function
-    if n < minimum:
-        warnings.warn(
-            f"{name} needs at least {minimum} samples; got {n}: the result is NaN",
-            TooFewSamplesWarning,
-            stacklevel=level,
-        )
-        return batch, sample
-    for flags, what, category in (
-        (sample.nonfinite, "NaN or infinite values", NonFiniteSampleWarning),
-        (sample.constant, "no variance", ConstantSampleWarning),
-    ):
-        count = int(flags.sum())
-        if count:
-            warnings.warn(
-                f"{name}: {count} of {sample.num_features} samples have {what}: their result is NaN",
-                category,
-                stacklevel=level,
-            )
-    return batch, sample

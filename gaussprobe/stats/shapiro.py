@@ -10,13 +10,11 @@ import torch
 from scipy.special import ndtri
 
 from gaussprobe.stats import normal_scores, tables
-from gaussprobe.stats.ordered import ArrayLike, OrderedSample, in_chunks, prepare
+from gaussprobe.stats.batch import ArrayLike, measure
+from gaussprobe.stats.ordered import OrderedSample, in_chunks
 from gaussprobe.types import GofResult
 
 MINIMUM = 3
-
-# Royston's p-value was fitted up to here; beyond, his approximation goes on with constants of our own.
-ROYSTON_MAXIMUM = 2000
 
 # Royston (1992), as implemented in algorithm AS R94 (1995): weights, then p-values; ascending powers.
 _C1 = (0.0, 0.221157, -0.147981, -2.071190, 4.434685, -2.706056)  # in n^-1/2
@@ -61,17 +59,27 @@ def weights(n_samples: int, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(a).to(device)
 
 
+@functools.lru_cache(maxsize=16)
+def _from_blom(n_samples: int, device: torch.device) -> tuple[torch.Tensor, float]:
+    """Blom's unit scores less the weights, `(n,)` float64, and the square of its norm."""
+    difference = normal_scores.unit_blom(n_samples, device) - weights(n_samples, device)
+    return difference, float(difference @ difference)
+
+
 @in_chunks(minimum=MINIMUM)
 def statistic(sample: OrderedSample) -> torch.Tensor:
     """W of each unit, `(C,)`."""
-    return 1 - normal_scores.correlation_loss(sample.z, weights(sample.n_samples, sample.z.device))
+    distance = normal_scores.squared_distance(sample, *_from_blom(sample.n_samples, sample.z.device))
+    return 1 - normal_scores.loss_of(distance)
 
 
-def pvalue(w: torch.Tensor, n_samples: int) -> torch.Tensor:
-    """P-value of W at `n_samples`, by Royston up to 2,000 samples and a refit of his form beyond it."""
+def royston(w: torch.Tensor, n_samples: int) -> torch.Tensor:
+    """P-value of W by Royston's normal approximations; exact for 3 samples, fitted by him to 2,000.
+
+    Reference:
+        Royston (1992), Statistics and Computing 2; Royston (1995), algorithm AS R94.
+    """
     n = n_samples
-    if n < MINIMUM:
-        return torch.full_like(w, torch.nan)
     if n == 3:
         # The exact distribution; W is at least 3/4.
         p = 6 / math.pi * (torch.asin(torch.sqrt(w)) - math.asin(math.sqrt(0.75)))
@@ -85,12 +93,14 @@ def pvalue(w: torch.Tensor, n_samples: int) -> torch.Tensor:
         mean, sd = _poly(_SMALL_MEAN, n), math.exp(_poly(_SMALL_LOG_SD, n))
         return torch.where(beyond, 0.0, _upper_tail((y - mean) / sd))
     log_n = math.log(n)
-    if n <= ROYSTON_MAXIMUM:
-        mean, sd = _poly(_MEAN, log_n), math.exp(_poly(_LOG_SD, log_n))
-    else:
-        large_mean, large_log_sd = tables.shapiro_constants()
-        mean, sd = _poly(large_mean, log_n), math.exp(_poly(large_log_sd, log_n))
-    return _upper_tail((y - mean) / sd)
+    return _upper_tail((y - _poly(_MEAN, log_n)) / math.exp(_poly(_LOG_SD, log_n)))
+
+
+def pvalue(w: torch.Tensor, n_samples: int) -> torch.Tensor:
+    """P-value of W at `n_samples`: Royston's, or the Monte Carlo table's where his is off."""
+    if n_samples < MINIMUM:
+        return torch.full_like(w, torch.nan)
+    return tables.joined(royston(w, n_samples), w, n_samples)
 
 
 def _upper_tail(z: torch.Tensor) -> torch.Tensor:
@@ -108,13 +118,14 @@ def shapiro_wilk(x: ArrayLike, dim: int = 0) -> GofResult:
     Null hypothesis: the samples are independent draws of one normal law of unknown mean and variance.
 
     Args:
-        x: samples along `dim`, any unit; tensor or array of real numbers, computed in float64.
+        x: samples along `dim`, any unit; tensor or array of real numbers.
         dim: dimension of the samples; every other dimension is batch.
 
     Returns:
         `statistic` W and `pvalue` in the batch's shape. NaN with a warning for samples that are constant,
-        hold non-finite values, or are fewer than 3. To 2,000 samples the p-value is Royston's; beyond, that
-        of a normal law fitted to the upper quantiles of ln(1 - W) simulated for 2,000 to 300,000 samples.
+        hold non-finite values, or are fewer than 3. From 60 to 2,000 samples, and below 60 for p from .05 on,
+        the p-value is Royston's; elsewhere, where his is off, it goes over to that of a table of simulated
+        quantiles of `ln(1 - W) + ln n`, wholly below .01 with 30 samples or fewer and from 4,000 samples on.
 
     Raises:
         ValueError: for an `x` or a `dim` that cannot be used.
@@ -122,6 +133,5 @@ def shapiro_wilk(x: ArrayLike, dim: int = 0) -> GofResult:
     Reference:
         Shapiro & Wilk (1965), Biometrika 52; Royston (1995), Applied Statistics 44, algorithm AS R94.
     """
-    batch, sample = prepare(x, dim, name="shapiro_wilk", minimum=MINIMUM)
-    w = statistic(sample)
-    return batch.gof(w, pvalue(w, sample.n_samples))
+    batch, found = measure(x, dim, {"w": statistic}, name="shapiro_wilk", minimum=MINIMUM)
+    return batch.gof(found["w"], pvalue(found["w"], batch.n_samples))

@@ -31,22 +31,11 @@ def test_an_outlier_leaves_a2_finite_and_right() -> None:
     np.testing.assert_allclose(gs.anderson_darling(x).statistic, expected, rtol=1e-10)
 
 
-def test_pvalue_falls_all_the_way() -> None:
-    """The p-value never rises with A2, up to 10,000, where the published parabola has long turned upwards."""
-    a2 = torch.cat([torch.linspace(0.02, 20, 5000), torch.linspace(20, 10_000, 5000)]).to(torch.float64)
-    for n in (8, 20, 1000):
-        p = anderson.pvalue(a2, n)
-        # Where two of the published pieces meet they differ by up to .0014.
-        assert (p.diff() <= 0.0015).all()
-        assert (p[a2 > 1].diff() <= 0).all()
-        assert p[-1] == 0
-        assert (p >= 0).all()
-        assert (p <= 1).all()
-
-
-@pytest.mark.parametrize("n", [8, 50, 5000])
+@pytest.mark.parametrize("n", [8, 50, 5000, 1_000_000])
 def test_pvalue_never_rises_with_the_statistic(n: int) -> None:
-    """A larger A2 is never likelier, also where the pieces of the published table meet."""
-    a2 = torch.linspace(0.01, 60, 200_000, dtype=torch.float64)
+    """A larger A2 is never likelier, to 10,000, where the published parabola has long turned upwards."""
+    a2 = torch.cat([torch.linspace(0.01, 60, 200_000), torch.linspace(60, 10_000, 5000)]).to(torch.float64)
     p = anderson.pvalue(a2, n)
-    assert bool((p[1:] <= p[:-1]).all())
+    assert (p.diff() <= 0).all()
+    assert p[0] == 1
+    assert 0 <= p[-1] < 1e-300

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from gaussprobe.stats import departure, ordered
+from gaussprobe.stats import departure, ordered, workers
 from tests.stats.laws import Floats, bfloat16
 
 Draw = Callable[[np.random.Generator, tuple[int, int]], Floats]
@@ -81,7 +81,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
     x = torch.from_numpy(np.concatenate([draw(rng, (512, 3)) for _, draw in PLANTED.values()], axis=1))
     whole = departure.departures(x)
-    monkeypatch.setattr(ordered, "CHUNK_CPU", 1)
+    monkeypatch.setattr(workers, "CHUNK_CPU", 1)
     assert departure.departures(x) == whole
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gaussprobe.stats import ordered
+from gaussprobe.stats import ordered, workers
 
 
 def test_rows_are_sorted_and_standardised() -> None:
@@ -78,7 +78,7 @@ def test_few_rows_at_a_time_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
     sample = ordered.order(torch.randn(64, 33))
     whole = effects.effect_sizes(sample)
-    monkeypatch.setattr(ordered, "CHUNK_CPU", 1)
+    monkeypatch.setattr(workers, "CHUNK_CPU", 1)
     pieces = effects.effect_sizes(sample)
     for name in whole:
         torch.testing.assert_close(pieces[name], whole[name], rtol=1e-12, atol=1e-15)
@@ -107,9 +107,9 @@ def test_the_number_of_threads_is_put_back() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        with ordered.one_thread():
+        with workers.one_thread():
             assert torch.get_num_threads() == 1
-        with pytest.raises(ZeroDivisionError), ordered.one_thread():
+        with pytest.raises(ZeroDivisionError), workers.one_thread():
             raise ZeroDivisionError
         ordered.order(torch.randn(50, 2))
         assert torch.get_num_threads() == 3

@@ -10,9 +10,7 @@ from hypothesis import strategies as st
 
 import gaussprobe.stats as gs
 from gaussprobe.stats import effects, ordered
-from gaussprobe.stats.battery import run
-
-TESTS = ("shapiro_wilk", "lilliefors", "anderson_darling", "dagostino_pearson")
+from gaussprobe.stats.battery import TESTS, run
 
 
 def all_of(x: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,0 +1,120 @@
+"""Work on pieces that fit the cache, a thread to each core.
+
+torch's own threads split every operation and wait for each other at its end, which costs milliseconds
+whenever another process has one of the cores. Whole pieces handed to single-threaded workers meet once.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import torch
+
+Piece = TypeVar("Piece")
+Result = TypeVar("Result")
+
+# Values worked on at once. A few such temporaries stay in a core's caches, and the interpreter's share of the
+# time is small; a GPU wants more.
+CHUNK_CPU = 2**18
+CHUNK_CUDA = 2**26
+
+_lock = threading.Lock()
+_pools: dict[int, concurrent.futures.ThreadPoolExecutor] = {}
+_local = threading.local()
+
+
+def _forget() -> None:
+    """In a forked child the parent's threads do not exist."""
+    global _lock
+    _lock = threading.Lock()
+    _pools.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep torch's CPU operations on the calling thread, then put the number of threads back."""
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def each(
+    function: Callable[[Piece], Result], pieces: Sequence[Piece], device: torch.device | None = None
+) -> list[Result]:
+    """`function` of every piece, in order, on as many threads as torch is set to use; on one for a GPU.
+
+    Without gradients. An exception in a worker is raised here.
+    """
+    on_cpu = device is None or device.type == "cpu"
+    threads = min(torch.get_num_threads(), len(pieces)) if on_cpu else 1
+    # A worker's setting is also what threads that start later find: put back by `one_thread`.
+    with one_thread():
+        if threads > 1:
+            return list(_pool(threads).map(function, pieces))
+        with torch.no_grad(), _keeping():
+            return [function(piece) for piece in pieces]
+
+
+def _pool(threads: int) -> concurrent.futures.ThreadPoolExecutor:
+    """Workers that stay: starting them costs as much as a small batch."""
+    with _lock:
+        if threads not in _pools:
+            _pools[threads] = concurrent.futures.ThreadPoolExecutor(
+                threads, thread_name_prefix="gaussprobe", initializer=_begin
+            )
+        return _pools[threads]
+
+
+def _begin() -> None:
+    torch.set_num_threads(1)
+    torch.set_grad_enabled(False)
+    _local.kept = {}
+
+
+@contextlib.contextmanager
+def _keeping() -> Iterator[None]:
+    """On a thread that is not ours, keep workspaces for one call."""
+    if hasattr(_local, "kept"):
+        yield
+        return
+    _local.kept = {}
+    try:
+        yield
+    finally:
+        del _local.kept
+
+
+def workspace(slot: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    """Memory that this thread uses again for its next piece: fresh pages cost more than the work on them.
+
+    Only within `each`, and up to twice `CHUNK_CPU` values; else new memory.
+    """
+    count = math.prod(shape)
+    kept: dict[tuple[str, torch.dtype], torch.Tensor] | None = getattr(_local, "kept", None)
+    if kept is None or count > 2 * CHUNK_CPU:
+        return torch.empty(shape, dtype=dtype)
+    key = (slot, dtype)
+    if key not in kept or kept[key].numel() < count:
+        kept[key] = torch.empty(count, dtype=dtype)
+    return kept[key][:count].view(shape)
+
+
+def units_per_chunk(n_samples: int, device: torch.device) -> int:
+    """How many units of `n_samples` to work on at once."""
+    return max(1, (CHUNK_CPU if device.type == "cpu" else CHUNK_CUDA) // n_samples)
