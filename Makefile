@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.made
 
-.PHONY: demo test lint bench calibrate tables clean
+.PHONY: demo test lint bench bench-gpu calibrate tables clean
 
 demo: $(STAMP)
 	$(BIN)/gaussprobe demo --out build/demo
@@ -17,13 +17,21 @@ lint: $(STAMP)
 	$(BIN)/mypy -p gaussprobe
 	$(BIN)/lint-imports --no-cache
 
+# Timings, as ratios, into docs/benchmarks.md (about three minutes on free cores).
 bench: $(STAMP)
-	$(BIN)/python -m pytest tests/benchmarks -s --benchmark-only --benchmark-disable-gc
+	$(BIN)/python -m pytest tests/benchmarks -s -m "not gpu" --benchmark-only --benchmark-disable-gc --page docs/benchmarks.md
 
-# The false-positive rates of every p-value and of the verdicts, into docs/ (about ten minutes).
+# The same on a CUDA device, into the same page; skipped where there is none.
+bench-gpu: $(STAMP)
+	$(BIN)/python -m pytest tests/benchmarks -s -m gpu --benchmark-only --benchmark-disable-gc --page docs/benchmarks.md
+
+# How often p-values, intervals and verdicts are wrong, and how often the tests are right, into docs/.
 calibrate: $(STAMP)
 	$(BIN)/python -m tests.calibration.run --out docs/calibration.md
-	$(BIN)/python -m tests.calibration.verdicts --out docs/verdicts.md
+	$(BIN)/python -m tests.calibration.multivariate --out docs/multivariate.md
+	$(BIN)/python -m tests.calibration.power --out docs/power.md
+	$(BIN)/python -m tests.calibration.intervals --out docs/intervals.md
+	$(BIN)/python -m tests.calibration.verdicts --out docs/method.md
 
 # The Monte Carlo tables shipped in gaussprobe/stats/data.
 tables: $(STAMP)
