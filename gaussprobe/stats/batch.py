@@ -175,7 +175,7 @@ def measure(
     batch = check(x, dim)
     values = batch.values
     n, units = values.shape
-    step = workers.units_per_chunk(n, values.device)
+    step = workers.units_per_chunk(n, values.device, light=len(functions) == 1)
 
     def part(start: int) -> list[torch.Tensor]:
         sample = order_piece(values[:, start : start + step], null=null, in_order=in_order)

@@ -265,11 +265,11 @@ def build(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The content of the file."""
     tests = {}
     for name, simulated in gather(results).items():
-        found = fit_tables.points_of(name, simulated)
-        table = fit_tables.fit(name, found)
+        simulated.sort(key=lambda point: point[0])
+        table = fit_tables.fit(name, fit_tables.points_of(name, simulated))
         tests[name] = {
-            "n": found.n,
-            "replicates": [int(count) for count in found.replicates],
+            "n": [n for n, *_ in simulated],
+            "replicates": [count for _, count, _ in simulated],
             **{key: _short(value) for key, value in table.items()},
         }
     sizes = {n: results[f"sorted_{n}"] for n in GRID}

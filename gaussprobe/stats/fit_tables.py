@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, get_args
 import numpy as np
 import numpy.typing as npt
 
-from gaussprobe.stats import tables
+from gaussprobe.stats import limit_laws, tables
 
 Floats: TypeAlias = "npt.NDArray[np.float64]"
 
@@ -27,6 +27,8 @@ BODY = (
     *(0.05, 0.035, 0.025, 0.015, 0.01, 0.005),
 )
 REACH = 0.05
+# The limit law stands at this n, and counts as so many replicates.
+LIMIT, LIMIT_REPLICATES = 10**15, 10**9
 # A quantile with fewer values beyond it is not kept, or not used for the tail.
 LEAST_KEPT, LEAST_USED = 5, 10
 
@@ -44,14 +46,14 @@ class Degrees:
 DEGREES: dict[tables.Tested, Degrees] = {
     "shapiro_wilk": Degrees(6, 5, 3),
     "shapiro_francia": Degrees(6, 5, 3),
-    "lilliefors": Degrees(8, 4, 3),
+    "lilliefors": Degrees(8, 3, 3),
     "anderson_darling": Degrees(6, 5, 3),
     "cramer_von_mises": Degrees(6, 5, 3),
     "watson": Degrees(6, 5, 3),
-    "jarque_bera": Degrees(10, 7, 4),
-    "dagostino_pearson": Degrees(10, 7, 4),
+    "jarque_bera": Degrees(10, 8, 4),
+    "dagostino_pearson": Degrees(10, 8, 4),
     "epps_pulley": Degrees(6, 5, 3),
-    "epps_pulley_simple": Degrees(6, 4, 3),
+    "epps_pulley_simple": Degrees(6, 3, 3),
     "vasicek": Degrees(11, 5, 3),
 }
 
@@ -69,7 +71,7 @@ def upper_quantiles(values: npt.NDArray[np.float32]) -> Floats:
 
 @dataclass(frozen=True)
 class Points:
-    """Simulated quantiles of one statistic.
+    """Quantiles of one statistic at several n, simulated, and perhaps those of the limit law.
 
     Args:
         n: `(points,)`, ascending.
@@ -83,15 +85,18 @@ class Points:
 
 
 def points_of(name: tables.Tested, simulated: list[tuple[int, int, Floats]]) -> Points:
-    """From n, replicates and quantiles of `tables.monotone`."""
+    """From n, replicates and quantiles of `tables.monotone`; the limit law is added where it is known."""
     form, levels = tables.FORMS[name], np.array(LEVELS)
-    simulated = sorted(simulated, key=lambda point: point[0])
+    points = sorted(simulated, key=lambda point: point[0])
+    limit = limit_laws.upper_quantiles(name, levels)
+    if limit is not None:
+        points.append((LIMIT, LIMIT_REPLICATES, limit))
     rows = []
-    for n, _, upper in simulated:
+    for n, _, upper in points:
         factor, shift = tables.scaling(name, n)
         rows.append(tables.quantity(form, upper * factor + shift, levels))
-    replicates = np.array([count for _, count, _ in simulated], dtype=np.float64)
-    return Points([n for n, _, _ in simulated], replicates, np.array(rows))
+    replicates = np.array([count for _, count, _ in points], dtype=np.float64)
+    return Points([n for n, _, _ in points], replicates, np.array(rows))
 
 
 def fit(name: tables.Tested, found: Points) -> dict[str, Any]:

@@ -71,7 +71,8 @@ def henze_zirkler(x: ArrayLike, dim: int = 0) -> GofResult:
         ValueError: for an `x` or a `dim` that cannot be used.
 
     Reference:
-        Henze & Zirkler (1990), Communications in Statistics: Theory and Methods 19, equations 2.5 and 3.1.
+        Henze & Zirkler (1990), Communications in Statistics: Theory and Methods 19, 3595; Henze & Wagner
+        (1997), Journal of Multivariate Analysis 62, 1, for the limit.
     """
     sample = points(x, dim)
     z = whiten(sample, name="henze_zirkler")

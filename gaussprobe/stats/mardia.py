@@ -94,7 +94,7 @@ def mardia(x: ArrayLike, dim: int = 0) -> Mardia:
         ValueError: for an `x` or a `dim` that cannot be used.
 
     Reference:
-        Mardia (1970), Biometrika 57, equations 2.23 and 3.12; Mardia (1974), Sankhya B 36, for exact moments.
+        Mardia (1970), Biometrika 57, 519; Mardia (1974), Sankhya B 36, 115, for the exact moments.
     """
     sample = points(x, dim)
     z = whiten(sample, name="mardia")

@@ -43,7 +43,7 @@ def smoothing(n_samples: int, num_features: int) -> float:
     """beta, the inverse width of the Henze-Zirkler kernel: `((2d + 1) n / 4)^(1 / (d + 4)) / sqrt 2`.
 
     Reference:
-        Henze & Zirkler (1990), Communications in Statistics: Theory and Methods 19, section 3.
+        Henze & Zirkler (1990), Communications in Statistics: Theory and Methods 19, 3595.
     """
     d = num_features
     return float(((2 * d + 1) * n_samples / 4) ** (1 / (d + 4)) / math.sqrt(2))
@@ -66,7 +66,7 @@ def moments(name: Statistic, n_samples: int, num_features: int) -> Moments:
 
 
 def _kurtosis(n: int, d: int) -> Moments:
-    """Mean and variance: Mardia (1974), Sankhya B 36, section 2.
+    """Mean and variance: Mardia (1974), Sankhya B 36, 115.
 
     The variance is symmetric in d and n - 1 - d, because the projection on the features' span and the one on
     its complement have diagonals that add up to a constant; so is the third cumulant. At d = 1 and for large
@@ -87,7 +87,7 @@ def _henze_zirkler(n: int, d: int) -> Moments:
     Squared distances of whitened points are 2n times a Beta(d/2, (n-1-d)/2) variable, squared lengths n - 1
     times one: the mean is a sum of confluent hypergeometric functions. The limit is a quadratic form in a
     Gaussian process with covariance `exp(-|s|^2/2 - |t|^2/2) sum_{j >= 3} (s't)^j / j!` (Henze & Wagner 1997,
-    Journal of Multivariate Analysis 62, theorem 2.1), whose m-th cumulant is an integral over a cycle of m
+    Journal of Multivariate Analysis 62, 1), whose m-th cumulant is an integral over a cycle of m
     such kernels.
     """
     b2 = smoothing(n, d) ** 2

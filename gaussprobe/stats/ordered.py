@@ -159,28 +159,44 @@ def order_piece(
         in_order: False for functions that do not need z ascending.
     """
     rows = _rows(values)
-    lowest, highest = rows.amin(dim=1), rows.amax(dim=1)  # NaN and infinity come through
-    nonfinite = ~(torch.isfinite(lowest) & torch.isfinite(highest))
-    if bool(nonfinite.any()):
-        rows[nonfinite] = 0.0
+    ends = _ends(rows.amin(dim=1), rows.amax(dim=1))  # NaN and infinity come through
+    if ends.any_nonfinite:
+        rows[ends.nonfinite] = 0.0
     z = sort_rows(rows) if in_order else rows
     passing = out is None
     z = z.to(working_dtype(values.dtype, values.shape[0])) if out is None else out.copy_(z)
-    ends = (lowest.to(torch.float64), highest.to(torch.float64), nonfinite)
-    return _standardised(z, *ends, passing=passing) if null == "composite" else _as_it_stands(z, *ends)
+    return _standardised(z, ends, passing=passing) if null == "composite" else _as_it_stands(z, ends)
 
 
-def _as_it_stands(
-    z: torch.Tensor, lowest: torch.Tensor, highest: torch.Tensor, nonfinite: torch.Tensor
-) -> OrderedSample:
-    if bool(nonfinite.any()):
-        z[nonfinite] = torch.nan
+@dataclass(frozen=True, kw_only=True)
+class _Ends:
+    """Least and largest value of each row, `(c,)` float64, and which rows hold what is not finite."""
+
+    lowest: torch.Tensor
+    highest: torch.Tensor
+    nonfinite: torch.Tensor
+    any_nonfinite: bool
+
+
+def _ends(lowest: torch.Tensor, highest: torch.Tensor) -> _Ends:
+    lowest, highest = lowest.to(torch.float64, copy=True), highest.to(torch.float64, copy=True)
+    nonfinite = ~torch.isfinite(0.5 * highest - 0.5 * lowest)
+    any_nonfinite = bool(nonfinite.any())
+    if any_nonfinite:
+        lowest[nonfinite] = 0.0
+        highest[nonfinite] = 0.0
+    return _Ends(lowest=lowest, highest=highest, nonfinite=nonfinite, any_nonfinite=any_nonfinite)
+
+
+def _as_it_stands(z: torch.Tensor, ends: _Ends) -> OrderedSample:
+    if ends.any_nonfinite:
+        z[ends.nonfinite] = torch.nan
     return OrderedSample(
         z=z,
-        mean=torch.zeros_like(lowest),
-        sd=torch.ones_like(highest),
-        constant=torch.zeros_like(nonfinite),
-        nonfinite=nonfinite,
+        mean=torch.zeros_like(ends.lowest),
+        sd=torch.ones_like(ends.highest),
+        constant=torch.zeros_like(ends.nonfinite),
+        nonfinite=ends.nonfinite,
         n_samples=int(z.shape[1]),
         passing=True,
         fitted=False,
@@ -203,58 +219,62 @@ def _rows(values: torch.Tensor) -> torch.Tensor:
 @workers.one_thread()
 def standardise(ascending: torch.Tensor) -> OrderedSample:
     """`OrderedSample` of rows `(C, n)` that are sorted already, in float64; float32 is widened, exactly."""
-    lowest, highest = ascending[:, 0].to(torch.float64), ascending[:, -1].to(torch.float64)
-    nonfinite = ~(torch.isfinite(lowest) & torch.isfinite(highest))
-    return _standardised(ascending.to(torch.float64, copy=True), lowest, highest, nonfinite, passing=False)
+    ends = _ends(ascending[:, 0], ascending[:, -1])
+    z = ascending.to(torch.float64, copy=True)
+    if ends.any_nonfinite:
+        z[ends.nonfinite] = 0.0
+    return _standardised(z, ends, passing=False)
 
 
-def _standardised(
-    z: torch.Tensor, lowest: torch.Tensor, highest: torch.Tensor, nonfinite: torch.Tensor, *, passing: bool
-) -> OrderedSample:
-    """`OrderedSample` of rows `z` `(c, n)` between `lowest` and `highest`, which are written over."""
+def _standardised(z: torch.Tensor, ends: _Ends, *, passing: bool) -> OrderedSample:
+    """`OrderedSample` of rows `z` `(c, n)`, which are written over; those not finite were set to 0.
+
+    Few operations on `(c,)`, each of which costs as much as a pass over thousands of values.
+    """
     n = z.shape[1]
     on_cpu = z.device.type == "cpu"
     scratch = workers.workspace("first", tuple(z.shape), z.dtype) if passing and on_cpu else None
-    # Rounding leaves the sd of a constant column above zero; its extremes are equal exactly.
-    constant = (lowest == highest) & ~nonfinite
-    scale = _scale(torch.maximum(lowest.abs(), highest.abs()), nonfinite, z.dtype)
+    scale = _scale(torch.maximum(ends.highest, -ends.lowest), z.dtype)
     if scale is not None:
         z.div_(scale.to(z.dtype)[:, None])
-    if bool(nonfinite.any()):
-        z[nonfinite] = torch.nan
     mean = z.mean(dim=1)
     z.sub_(mean[:, None])
     # The second centring removes what rounding left of the first when the mean is far from zero.
     rest = z.mean(dim=1)
     square = squares(z, scratch)
-    left = rest.abs() > 4 * torch.finfo(z.dtype).eps * torch.sqrt(square / n)
+    left = rest * rest > (4 * torch.finfo(z.dtype).eps) ** 2 / n * square
     if bool(left.any()):
         z.sub_(torch.where(left, rest, 0.0)[:, None])
         square = torch.where(left, squares(z, scratch), square)
-    center = mean.to(torch.float64) + rest.to(torch.float64)
+    center = mean.to(torch.float64) + rest
     sd = torch.sqrt(square.to(torch.float64) / n)
-    # Differences of subnormal size may still square to zero.
-    constant = constant | (sd == 0)
     z.mul_((1 / sd).to(z.dtype)[:, None])
+    # Rounding leaves the sd of a constant column above zero; its extremes are equal exactly. Differences of
+    # subnormal size may square to zero.
+    constant = (ends.lowest == ends.highest) | (sd == 0)
     if bool(constant.any()):
         z[constant] = torch.nan
         sd = torch.where(constant, 0.0, sd)
-        center = torch.where(constant, lowest if scale is None else lowest / scale, center)
+        center = torch.where(constant, ends.lowest if scale is None else ends.lowest / scale, center)
+        constant = constant & ~ends.nonfinite
     if scale is not None:
         center, sd = center * scale, sd * scale
+    if ends.any_nonfinite:
+        center[ends.nonfinite] = torch.nan
+        sd[ends.nonfinite] = torch.nan
     return OrderedSample(
-        z=z, mean=center, sd=sd, constant=constant, nonfinite=nonfinite, n_samples=n, passing=passing
+        z=z, mean=center, sd=sd, constant=constant, nonfinite=ends.nonfinite, n_samples=n, passing=passing
     )
 
 
-def _scale(largest: torch.Tensor, nonfinite: torch.Tensor, dtype: torch.dtype) -> torch.Tensor | None:
+def _scale(largest: torch.Tensor, dtype: torch.dtype) -> torch.Tensor | None:
     """A power of two for each row, which changes no digit and keeps squares in range; None if all are 1."""
-    exponent = torch.frexp(torch.where(nonfinite | (largest == 0), 1.0, largest)).exponent
-    extreme = exponent.abs() > _SAFE_EXPONENT[dtype]
+    bound = 2.0 ** _SAFE_EXPONENT[dtype]
+    extreme = (largest > bound) | (largest < 1 / bound)
     if not bool(extreme.any()):
         return None
-    exponent = torch.where(extreme, exponent, 0).clamp(-_MAX_EXPONENT, _MAX_EXPONENT)
-    return torch.ldexp(torch.ones_like(largest), exponent)
+    exponent = torch.frexp(torch.where(extreme & (largest > 0), largest, 0.5)).exponent
+    return torch.ldexp(torch.ones_like(largest), exponent.clamp(-_MAX_EXPONENT, _MAX_EXPONENT))
 
 
 def squares(rows: torch.Tensor, scratch: torch.Tensor | None = None) -> torch.Tensor:

@@ -115,6 +115,7 @@ def workspace(slot: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Te
     return kept[key][:count].view(shape)
 
 
-def units_per_chunk(n_samples: int, device: torch.device) -> int:
-    """How many units of `n_samples` to work on at once."""
-    return max(1, (CHUNK_CPU if device.type == "cpu" else CHUNK_CUDA) // n_samples)
+def units_per_chunk(n_samples: int, device: torch.device, *, light: bool = False) -> int:
+    """How many units of `n_samples` to work on at once; twice as many where few temporaries are needed."""
+    chunk = CHUNK_CPU if device.type == "cpu" else CHUNK_CUDA
+    return max(1, (2 * chunk if light else chunk) // n_samples)

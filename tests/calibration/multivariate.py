@@ -35,8 +35,8 @@ FEATURES = (1, 2, 5, 10, 20)
 # Beside the grid: hardly more samples than features, and more features than the tables have.
 FURTHER = ((12, 5), (16, 10), (30, 20), (150, 50), (150, 100), (400, 100))
 REPLICATES = 100_000
-PAIRS = 1_000_000_000  # of points, in one cell of n and d
-SLICED_VALUES = 50_000_000  # projected, in one setting of `sliced`
+PAIRS = 600_000_000  # of points, in one cell of n and d
+SLICED_VALUES = 25_000_000  # projected, in one setting of `sliced`
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ def test_mean_is_exact(n: int, d: int) -> None:
 
 @pytest.mark.parametrize("d", [1, 2, 5])
 def test_variance_and_skewness_of_the_limit(d: int) -> None:
-    """The variance is Henze and Zirkler's formula (1990, section 2), the skewness a numerical integral's."""
+    """The variance is Henze and Zirkler's formula (1990), the skewness a numerical integral's."""
     n = 150
     b2 = smoothing(n, d) ** 2
     w, a = (1 + b2) * (1 + 3 * b2), 1 + 2 * b2

@@ -14,6 +14,7 @@ from gaussprobe.errors import ConstantSampleWarning, NonFiniteSampleWarning, Too
 from gaussprobe.stats import slices_null
 from gaussprobe.stats.battery import TESTS
 from gaussprobe.stats.sliced import DIFFERENTIABLE, SIMPLE, correlations, directions, sliced
+from gaussprobe.stats.workers import one_thread
 
 composite = pytest.mark.parametrize("test", TESTS)
 
@@ -130,6 +131,7 @@ def test_table_of_correlations(test: str, null: slices_null.Null, n: int) -> Non
     assert (values.diff()[80:] > 0).all()
 
 
+@one_thread()
 def null_pvalues(test: str, null: slices_null.Null, n: int, d: int, shrink: float) -> np.ndarray:
     """P-values of `sliced` on 1,500 normal samples with features of shrinking variance."""
     rng = np.random.default_rng(6)
