@@ -1,8 +1,8 @@
 """The law of a test's statistic in the limit of many normal samples, where it is known.
 
-The statistics of the empirical distribution or characteristic function are integrals of a squared process that
-tends to a Gaussian one: in the limit a sum of independent squares of normal values times the eigenvalues of
-that process's covariance. JB and K2 tend to chi-squared with 2 degrees of freedom.
+The statistics of the empirical distribution or characteristic function are integrals of a squared process
+that tends to a Gaussian one: in the limit a sum of squares of independent normal values times the eigenvalues
+of that process's covariance. JB and K2 tend to chi-squared with 2 degrees of freedom.
 """
 
 from __future__ import annotations
