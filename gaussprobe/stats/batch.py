@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias, get_args
 
@@ -120,6 +121,19 @@ def _from_array(x: npt.NDArray[Any]) -> torch.Tensor:
     if not array.flags.writeable or any(stride < 0 for stride in array.strides):
         array = array.copy()
     return torch.from_numpy(array)
+
+
+def known_name(argument: str, value: str, known: Collection[str]) -> None:
+    """Refuse what is none of the names there are.
+
+    Raises:
+        ValueError: naming the argument, the names, what came, and the name nearest to it.
+    """
+    if value not in known:
+        near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.0)[0]
+        raise ValueError(
+            f"{argument} must be among {', '.join(known)}; got {value!r}: did you mean {near!r}?"
+        )
 
 
 def known_null(null: str) -> None:

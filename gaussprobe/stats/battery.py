@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ from gaussprobe.stats import (
     watson_u2,
     workers,
 )
-from gaussprobe.stats.batch import ArrayLike, measure
+from gaussprobe.stats.batch import ArrayLike, known_name, measure
 from gaussprobe.stats.ordered import OrderedSample, RowFunction
 from gaussprobe.types import GofResult
 
@@ -56,9 +55,7 @@ def _known(tests: Iterable[str] | None) -> tuple[str, ...]:
         raise ValueError(f"tests must be a sequence of names; got the string {tests!r}")
     names = tuple(tests)
     for name in names:
-        if name not in TESTS:
-            near = difflib.get_close_matches(str(name), TESTS, n=1, cutoff=0.0)[0]
-            raise ValueError(f"tests must be among {', '.join(TESTS)}; got {name!r}: did you mean {near!r}?")
+        known_name("tests", name, TESTS)
     return names
 
 

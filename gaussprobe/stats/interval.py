@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import math
 from collections.abc import Callable
@@ -13,7 +12,7 @@ import torch
 from scipy.special import ndtri, polygamma, stdtrit
 
 from gaussprobe.stats import effects, entropy, kolmogorov, moments, tables
-from gaussprobe.stats.batch import ArrayLike, measure
+from gaussprobe.stats.batch import ArrayLike, known_name, measure
 from gaussprobe.stats.ordered import OrderedSample
 
 MINIMUM = tables.MINIMUM
@@ -291,9 +290,7 @@ def interval(name: str, x: ArrayLike, level: float = 0.95, dim: int = 0) -> Inte
         Hampel (1974), JASA 69, for the influence of a value; Huber (1981), Robust Statistics, section 3.3,
         for that on linear functions of order statistics; Satterthwaite (1946), Biometrics Bulletin 2, for q.
     """
-    if name not in EFFECTS:
-        near = difflib.get_close_matches(str(name), EFFECTS, n=1, cutoff=0.0)[0]
-        raise ValueError(f"name must be one of {', '.join(EFFECTS)}; got {name!r}: did you mean {near!r}?")
+    known_name("name", name, EFFECTS)
     if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1; got {level!r}")
     functions = {name: functools.partial(interval_of, name, level=float(level))}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import warnings
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import torch
 
 from gaussprobe.errors import ConstantSampleWarning, NonFiniteSampleWarning, TooFewSamplesWarning
 from gaussprobe.stats import anderson, cramer, epps, jarque, slices_null, watson_u2, workers
-from gaussprobe.stats.batch import ArrayLike, known_null
+from gaussprobe.stats.batch import ArrayLike, known_name, known_null
 from gaussprobe.stats.battery import TESTS
 from gaussprobe.stats.multivariate import BLOCK, Points, points
 from gaussprobe.stats.ordered import Null, order_piece
@@ -43,9 +42,7 @@ def directions(num_features: int, num_slices: int, *, seed: int) -> torch.Tensor
 
 def _check(test: str, num_slices: int, seed: int, null: str) -> None:
     known_null(null)
-    if test not in TESTS:
-        near = difflib.get_close_matches(str(test), TESTS, n=1, cutoff=0.0)[0]
-        raise ValueError(f"test must be among {', '.join(TESTS)}; got {test!r}: did you mean {near!r}?")
+    known_name("test", test, TESTS)
     if null == "simple" and test not in SIMPLE:
         raise ValueError(f"test must be among {', '.join(SIMPLE)} if null is 'simple'; got {test!r}")
     for name, value, least in (("num_slices", num_slices, 1), ("seed", seed, 0)):

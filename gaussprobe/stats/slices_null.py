@@ -10,7 +10,6 @@ and fitted for each test. A gamma law with an origin of its own has all three.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -84,43 +83,48 @@ def polynomials(rho: torch.Tensor, degrees: Sequence[int], ambient: int | None) 
 
 
 def correlation_of_evidence(rho: torch.Tensor, which: Law) -> torch.Tensor:
-    """`h(rho)` of a matrix of correlations; 1 on its diagonal."""
+    """`h(rho)` of matrices of correlations; 1 on their diagonals."""
     total = torch.zeros_like(rho)
     kept = [(d, w) for d, w in zip(which.degrees, which.weights, strict=True) if w > 0]
     values = polynomials(rho, [degree for degree, _ in kept], which.ambient)
     for (_, weight), value in zip(kept, values, strict=True):
         total += weight * value
-    return total.fill_diagonal_(1.0)
+    torch.diagonal(total, dim1=-2, dim2=-1).fill_(1.0)
+    return total
 
 
 @workers.one_thread()
-def combine(pvalues: torch.Tensor, rho: torch.Tensor, *, test: str, null: Null, n_samples: int) -> float:
+def combine(
+    pvalues: torch.Tensor, rho: torch.Tensor, *, test: str, null: Null, n_samples: int
+) -> torch.Tensor:
     """P-value of the mean evidence of all slices.
 
     Args:
-        pvalues: `(K,)`.
-        rho: `(k, k)` correlations of the projections, of all slices or of the first k of them.
+        pvalues: `(.., K)`.
+        rho: `(.., k, k)` correlations of the projections, of all slices or of the first k of them.
         test, null, n_samples: what gave the p-values.
+
+    Returns:
+        `(..)`; NaN where a p-value is.
     """
-    slices, pairs = len(pvalues), len(rho)
-    mean = float((-2 * torch.log(pvalues.clamp(min=1e-300))).mean())
-    if math.isnan(mean):
-        return math.nan
+    slices, pairs = pvalues.shape[-1], rho.shape[-1]
+    mean = (-2 * torch.log(pvalues.clamp(min=1e-300))).mean(dim=-1)
     which = law(test, null, n_samples)
     h = correlation_of_evidence(rho, which)
     root = h.clamp(min=0) ** which.exponent
-    two = float(h.sum()) - pairs
+    two = h.sum(dim=(-2, -1)) - pairs
+    square = root.square().sum(dim=(-2, -1)) - pairs
     # Triples of distinct slices: all, less those in which two or three are the same.
-    three = float((root @ root * root).sum()) - 3 * (float(root.square().sum()) - pairs) - pairs
-    square = float(root.square().sum()) - pairs
+    three = (root @ root * root).sum(dim=(-2, -1)) - 3 * square - pairs
     if pairs > 1:
         two, square = two / (pairs * (pairs - 1)), square / (pairs * (pairs - 1))
     if pairs > 2:
-        three /= pairs * (pairs - 1) * (pairs - 2)
-    variance = max(1 + (slices - 1) * two, 1e-12) / slices
+        three = three / (pairs * (pairs - 1) * (pairs - 2))
+    variance = (1 + (slices - 1) * two).clamp(min=1e-12) / slices
     third = (1 + 3 * (slices - 1) * square + (slices - 1) * (slices - 2) * three) / slices**2
     # A single slice's evidence has variance 4 and skewness 2; the mean's is no larger.
-    skewness = min(2 * third / variance**1.5, 2.0)
-    score = (mean - 2) / (2 * math.sqrt(variance))
+    skewness = (2 * third / variance**1.5).clamp(max=2.0)
+    score = (mean - 2) / (2 * variance.sqrt())
     shape = 4 / skewness**2
-    return float(gammaincc(shape, max(0.0, shape + score * math.sqrt(shape))))
+    found = gammaincc(*(v.cpu().numpy() for v in (shape, (shape + score * shape.sqrt()).clamp(min=0))))
+    return torch.as_tensor(found, dtype=torch.float64, device=pvalues.device)

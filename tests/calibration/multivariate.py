@@ -132,16 +132,18 @@ def sliced_rates(setting: Setting, seed: np.random.SeedSequence) -> tuple[dict[s
         y = x @ vectors
         columns = y.transpose(0, 1).reshape(n, -1)
         sample = order_piece(columns, out=torch.empty((size * k, n), dtype=torch.float64), null=null)
-        rho = [
-            v.T @ v if null == "simple" else torch.corrcoef(one.T) for v, one in zip(vectors, y, strict=True)
-        ]
+        if null == "simple":
+            rho = vectors.mT @ vectors
+        else:
+            z = y - y.mean(dim=1, keepdim=True)
+            z = z / torch.linalg.vector_norm(z, dim=1, keepdim=True)
+            rho = z.mT @ z
         for name in names:
             value = TESTS[name].statistic(sample)
             p = TESTS[name].pvalue(value, n) if null == "composite" else SIMPLE[name](value, n, null)
             p = p.reshape(size, k)
-            kind: dict[str, Any] = {"test": name, "null": null, "n_samples": n}
-            combined = [slices_null.combine(one, r, **kind) for one, r in zip(p, rho, strict=True)]
-            ways = {"gaussprobe": np.array(combined), **others(p.numpy())}
+            combined = slices_null.combine(p, rho, test=name, null=null, n_samples=n)
+            ways = {"gaussprobe": combined.numpy(), **others(p.numpy())}
             for way, one in ways.items():
                 found[name].setdefault(way, []).append(one)
     return {
