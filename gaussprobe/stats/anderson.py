@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import torch
 
-from gaussprobe.stats import edf, simple_null, tables
+from gaussprobe.stats import edf, simple_null, tables, workers
 from gaussprobe.stats.batch import ArrayLike, measure
 from gaussprobe.stats.ordered import Null, OrderedSample, in_chunks
 from gaussprobe.types import GofResult
@@ -18,7 +17,7 @@ MINIMUM = 8
 _DEEP = 3.0
 
 
-@functools.lru_cache(maxsize=16)
+@workers.constant(16)
 def _entropies(n_samples: int) -> float:
     """`-n - 2 sum_i [p_i ln p_i + (1 - p_i) ln(1 - p_i)]`, p_i = (i - 1/2) / n."""
     p = (torch.arange(n_samples, dtype=torch.float64) + 0.5) / n_samples

@@ -84,8 +84,11 @@ def check(x: ArrayLike, dim: int) -> Batch:
     """
     is_array = not isinstance(x, torch.Tensor)
     tensor = x if isinstance(x, torch.Tensor) else _from_array(x)
-    if tensor.layout != torch.strided:
+    if tensor.layout != torch.strided or tensor.is_nested:
         raise ValueError(f"x must be a dense tensor; got layout {tensor.layout}")
+    if tensor.is_meta or tensor.is_quantized:
+        what = "one without values, on the meta device" if tensor.is_meta else f"dtype {tensor.dtype}"
+        raise ValueError(f"x must hold real numbers; got {what}")
     if tensor.dtype == torch.bool or tensor.dtype.is_complex:
         raise ValueError(f"x must hold real numbers; got dtype {tensor.dtype}")
     if tensor.ndim == 0:
@@ -129,8 +132,10 @@ def known_name(argument: str, value: str, known: Collection[str]) -> None:
     Raises:
         ValueError: naming the argument, the names, what came, and the name nearest to it.
     """
+    if not isinstance(value, str):
+        raise ValueError(f"{argument} must be among {', '.join(known)}; got a {type(value).__name__}")
     if value not in known:
-        near = difflib.get_close_matches(str(value), known, n=1, cutoff=0.0)[0]
+        near = difflib.get_close_matches(value, known, n=1, cutoff=0.0)[0]
         raise ValueError(
             f"{argument} must be among {', '.join(known)}; got {value!r}: did you mean {near!r}?"
         )

@@ -53,6 +53,8 @@ def _known(tests: Iterable[str] | None) -> tuple[str, ...]:
         return tuple(TESTS)
     if isinstance(tests, str):
         raise ValueError(f"tests must be a sequence of names; got the string {tests!r}")
+    if not isinstance(tests, Iterable):
+        raise ValueError(f"tests must be a sequence of names; got {tests!r}: dim goes by its name, dim=")
     names = tuple(tests)
     for name in names:
         known_name("tests", name, TESTS)

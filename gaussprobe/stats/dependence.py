@@ -109,7 +109,7 @@ def _distances(sides: Sequence[int], device: torch.device) -> tuple[torch.Tensor
 
 
 def _window(correlation: torch.Tensor, distance: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-    """Weight of each lag, 1 to the last distance M that is not noise, falling to 0 at 2 M; as `correlation`.
+    """Weight of each lag, 1 to the last distance M that is not noise, 0 from 2 M + 2 on; as `correlation`.
 
     At distances where the truth is 0 a correlation has variance `sum rho^2 / pairs` (Bartlett 1946): the sum
     is over what was found nearer. M is followed by `QUIET` distances without anything larger than noise.

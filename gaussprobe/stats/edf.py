@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import torch
 
+from gaussprobe.stats import workers
 from gaussprobe.stats.ordered import OrderedSample, shared, squares
 
 
-@functools.lru_cache(maxsize=16)
+@workers.constant(16)
 def _toward_middle(n_samples: int, device: torch.device, dtype: torch.dtype, fitted: bool) -> torch.Tensor:
     # z has the biased sd; the tests divide by n - 1.
     factor = math.sqrt((n_samples - 1) / n_samples) if fitted else 1.0
@@ -19,7 +19,7 @@ def _toward_middle(n_samples: int, device: torch.device, dtype: torch.dtype, fit
     return (sign * (factor / math.sqrt(2))).to(device, dtype)
 
 
-@functools.lru_cache(maxsize=16)
+@workers.constant(16)
 def near_levels(n_samples: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """`(i - 1/2) / n` for the lower half of the sample, `(n - i + 1/2) / n` for the upper, `(n,)`."""
     i = torch.arange(1, n_samples + 1, dtype=torch.float64)

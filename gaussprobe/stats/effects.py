@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import ndtri
 
-from gaussprobe.stats import entropy, kolmogorov, moments, normal_scores, tables
+from gaussprobe.stats import entropy, kolmogorov, moments, normal_scores, tables, workers
 from gaussprobe.stats.batch import ArrayLike, measure
 from gaussprobe.stats.ordered import OrderedSample, in_chunks
 
@@ -30,7 +29,7 @@ def corrected_delta(sample: OrderedSample) -> torch.Tensor:
     return raw_delta(sample) - tables.null_mean("delta", sample.n_samples)
 
 
-@functools.lru_cache(maxsize=16)
+@workers.constant(16)
 def _from_blom(n_samples: int, device: torch.device) -> tuple[torch.Tensor, float, float]:
     """Blom's unit scores less the cell means over sqrt(n), the square of its norm, the variance in a cell.
 

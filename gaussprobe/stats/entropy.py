@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -10,7 +9,7 @@ import numpy as np
 import torch
 from scipy.special import digamma
 
-from gaussprobe.stats import contrasts, tables
+from gaussprobe.stats import contrasts, tables, workers
 from gaussprobe.stats.batch import ArrayLike, measure
 from gaussprobe.stats.ordered import OrderedSample, in_chunks
 
@@ -24,7 +23,7 @@ ATOM_SHARE = 0.02
 _NORMAL_ENTROPY = 0.5 * math.log(2 * math.pi * math.e)
 
 
-@functools.lru_cache(maxsize=8)
+@workers.constant(8)
 def _windows(
     n_samples: int, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterator
 
@@ -28,7 +27,7 @@ _LARGEST_T = 6.75
 _ORDER = {torch.float32: 4, torch.float64: 8}
 
 
-@functools.lru_cache(maxsize=64)
+@workers.constant(64)
 def nodes(
     period: int, device: torch.device, dtype: torch.dtype
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from scipy.special import ndtri, polygamma, stdtrit
 
-from gaussprobe.stats import effects, entropy, kolmogorov, moments, tables
+from gaussprobe.stats import effects, entropy, kolmogorov, moments, tables, workers
 from gaussprobe.stats.batch import ArrayLike, known_name, measure
 from gaussprobe.stats.ordered import OrderedSample
 
@@ -87,7 +88,7 @@ def _spread(
     return _Spread(se=torch.sqrt(variance), quantile=quantile)
 
 
-@functools.lru_cache(maxsize=16)
+@workers.constant(16)
 def _inner_scores(n_samples: int, device: torch.device) -> torch.Tensor:
     """Standard normal quantiles at `1/n .. (n-1)/n`, `(n - 1,)`: scores of the gaps between values."""
     share = torch.arange(1, n_samples, dtype=torch.float64) / n_samples
@@ -291,7 +292,7 @@ def interval(name: str, x: ArrayLike, level: float = 0.95, dim: int = 0) -> Inte
         for that on linear functions of order statistics; Satterthwaite (1946), Biometrics Bulletin 2, for q.
     """
     known_name("name", name, EFFECTS)
-    if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
+    if isinstance(level, bool) or not isinstance(level, int | float | np.floating) or not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1; got {level!r}")
     functions = {name: functools.partial(interval_of, name, level=float(level))}
     batch, results = measure(x, dim, functions, name="interval", minimum=MINIMUM)

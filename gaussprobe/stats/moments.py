@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import torch
 
-from gaussprobe.stats import normal_scores
+from gaussprobe.stats import normal_scores, workers
 from gaussprobe.stats.batch import ArrayLike, measure
 from gaussprobe.stats.ordered import OrderedSample, in_chunks, shared
 
@@ -44,7 +43,7 @@ def excess_kurtosis_of(sample: OrderedSample) -> torch.Tensor:
     return _power_sums(sample)[1] / sample.n_samples - 3
 
 
-@functools.lru_cache(maxsize=16)
+@workers.constant(16)
 def _weights(n_samples: int, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
     """Weights of the order statistics in l2, l3 and l4, `(n, 3)`, and those of Blom's unit scores, `(3,)`.
 

@@ -71,7 +71,7 @@ def points(x: ArrayLike, dim: int) -> Points:
     """
     batch = check(x, dim)
     if len(batch.shape) != 1:
-        shape = tuple(x.shape)
+        shape = (batch.n_samples, *batch.shape)
         raise ValueError(f"x must have two dimensions, samples and features; got shape {shape}")
     values = x.movedim(int(dim), 0) if isinstance(x, torch.Tensor) else batch.values
     return Points(values=values.to(torch.float64), is_array=batch.is_array)

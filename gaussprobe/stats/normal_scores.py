@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import torch
 from scipy.special import ndtri
 
+from gaussprobe.stats import workers
 from gaussprobe.stats.ordered import OrderedSample, shared, squares
 
 
-@functools.lru_cache(maxsize=16)
+@workers.constant(16)
 def blom(n_samples: int, device: torch.device) -> torch.Tensor:
     """Blom's scores `Phi^-1((i - 3/8) / (n + 1/4))`, i = 1 .. n, `(n,)` float64, exactly antisymmetric.
 
@@ -25,7 +24,7 @@ def blom(n_samples: int, device: torch.device) -> torch.Tensor:
     return torch.from_numpy((scores - scores[::-1]) / 2).to(device)
 
 
-@functools.lru_cache(maxsize=16)
+@workers.constant(16)
 def unit_blom(n_samples: int, device: torch.device) -> torch.Tensor:
     """Blom's scores scaled to a unit vector, `(n,)` float64."""
     scores = blom(n_samples, device)
@@ -33,7 +32,7 @@ def unit_blom(n_samples: int, device: torch.device) -> torch.Tensor:
     return unit
 
 
-@functools.lru_cache(maxsize=16)
+@workers.constant(16)
 def _unit_blom_as(n_samples: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     return unit_blom(n_samples, device).to(dtype)
 

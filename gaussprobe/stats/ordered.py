@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from gaussprobe.stats import workers
@@ -18,6 +20,7 @@ from gaussprobe.stats.sorting import sort_rows
 from gaussprobe.stats.workers import one_thread as one_thread
 from gaussprobe.stats.workers import units_per_chunk as units_per_chunk
 
+Floats: TypeAlias = "npt.NDArray[np.float64]"
 Null: TypeAlias = Literal["composite", "simple"]
 RowFunction: TypeAlias = "Callable[[OrderedSample], torch.Tensor]"
 
@@ -161,7 +164,7 @@ def order_piece(
     rows = _rows(values)
     ends = _ends(rows.amin(dim=1), rows.amax(dim=1))  # NaN and infinity come through
     if ends.any_nonfinite:
-        rows[ends.nonfinite] = 0.0
+        rows[torch.from_numpy(ends.nonfinite).to(rows.device)] = 0.0
     z = sort_rows(rows) if in_order else rows
     passing = out is None
     z = z.to(working_dtype(values.dtype, values.shape[0])) if out is None else out.copy_(z)
@@ -170,33 +173,43 @@ def order_piece(
 
 @dataclass(frozen=True, kw_only=True)
 class _Ends:
-    """Least and largest value of each row, `(c,)` float64, and which rows hold what is not finite."""
+    """Least and largest value of each row, `(c,)`, and which rows hold what is not finite.
 
-    lowest: torch.Tensor
-    highest: torch.Tensor
-    nonfinite: torch.Tensor
+    What there is one of to a unit is worked out in numpy: an operation of torch on so few numbers costs as
+    much as a pass over thousands, and gives the interpreter away to the other worker each time.
+    """
+
+    lowest: Floats
+    highest: Floats
+    nonfinite: npt.NDArray[np.bool_]
     any_nonfinite: bool
 
 
+def _numbers(values: torch.Tensor) -> Floats:
+    return values.to("cpu", torch.float64, copy=True).numpy()
+
+
 def _ends(lowest: torch.Tensor, highest: torch.Tensor) -> _Ends:
-    lowest, highest = lowest.to(torch.float64, copy=True), highest.to(torch.float64, copy=True)
-    nonfinite = ~torch.isfinite(0.5 * highest - 0.5 * lowest)
+    low, high = _numbers(lowest), _numbers(highest)
+    with np.errstate(invalid="ignore"):
+        nonfinite = ~np.isfinite(0.5 * high - 0.5 * low)
     any_nonfinite = bool(nonfinite.any())
     if any_nonfinite:
-        lowest[nonfinite] = 0.0
-        highest[nonfinite] = 0.0
-    return _Ends(lowest=lowest, highest=highest, nonfinite=nonfinite, any_nonfinite=any_nonfinite)
+        low[nonfinite] = high[nonfinite] = 0.0
+    return _Ends(lowest=low, highest=high, nonfinite=nonfinite, any_nonfinite=any_nonfinite)
 
 
 def _as_it_stands(z: torch.Tensor, ends: _Ends) -> OrderedSample:
+    nonfinite = torch.from_numpy(ends.nonfinite).to(z.device)
     if ends.any_nonfinite:
-        z[ends.nonfinite] = torch.nan
+        z[nonfinite] = torch.nan
+    units = len(nonfinite)
     return OrderedSample(
         z=z,
-        mean=torch.zeros_like(ends.lowest),
-        sd=torch.ones_like(ends.highest),
-        constant=torch.zeros_like(ends.nonfinite),
-        nonfinite=ends.nonfinite,
+        mean=torch.zeros(units, dtype=torch.float64, device=z.device),
+        sd=torch.ones(units, dtype=torch.float64, device=z.device),
+        constant=torch.zeros_like(nonfinite),
+        nonfinite=nonfinite,
         n_samples=int(z.shape[1]),
         passing=True,
         fitted=False,
@@ -222,59 +235,70 @@ def standardise(ascending: torch.Tensor) -> OrderedSample:
     ends = _ends(ascending[:, 0], ascending[:, -1])
     z = ascending.to(torch.float64, copy=True)
     if ends.any_nonfinite:
-        z[ends.nonfinite] = 0.0
+        z[torch.from_numpy(ends.nonfinite).to(z.device)] = 0.0
     return _standardised(z, ends, passing=False)
 
 
 def _standardised(z: torch.Tensor, ends: _Ends, *, passing: bool) -> OrderedSample:
-    """`OrderedSample` of rows `z` `(c, n)`, which are written over; those not finite were set to 0.
-
-    Few operations on `(c,)`, each of which costs as much as a pass over thousands of values.
-    """
+    """`OrderedSample` of rows `z` `(c, n)`, which are written over; those not finite were set to 0."""
     n = z.shape[1]
     on_cpu = z.device.type == "cpu"
     scratch = workers.workspace("first", tuple(z.shape), z.dtype) if passing and on_cpu else None
-    scale = _scale(torch.maximum(ends.highest, -ends.lowest), z.dtype)
+
+    def column(numbers: Floats) -> torch.Tensor:
+        return torch.from_numpy(numbers).to(z.device, z.dtype)[:, None]
+
+    scale = _scale(np.maximum(ends.highest, -ends.lowest), z.dtype)
     if scale is not None:
-        z.div_(scale.to(z.dtype)[:, None])
-    mean = z.mean(dim=1)
-    z.sub_(mean[:, None])
+        z.div_(column(scale))
+    first = z.mean(dim=1, keepdim=True)
+    z.sub_(first)
     # The second centring removes what rounding left of the first when the mean is far from zero.
-    rest = z.mean(dim=1)
-    square = squares(z, scratch)
+    rest = _numbers(z.mean(dim=1))
+    square = _numbers(squares(z, scratch))
     left = rest * rest > (4 * torch.finfo(z.dtype).eps) ** 2 / n * square
-    if bool(left.any()):
-        z.sub_(torch.where(left, rest, 0.0)[:, None])
-        square = torch.where(left, squares(z, scratch), square)
-    center = mean.to(torch.float64) + rest
-    sd = torch.sqrt(square.to(torch.float64) / n)
-    z.mul_((1 / sd).to(z.dtype)[:, None])
+    if left.any():
+        z.sub_(column(np.where(left, rest, 0.0)))
+        square = np.where(left, _numbers(squares(z, scratch)), square)
+    center = _numbers(first[:, 0]) + rest
+    sd = np.sqrt(square / n)
+    with np.errstate(divide="ignore", over="ignore"):
+        z.mul_(column(1 / sd))
     # Rounding leaves the sd of a constant column above zero; its extremes are equal exactly. Differences of
     # subnormal size may square to zero.
     constant = (ends.lowest == ends.highest) | (sd == 0)
-    if bool(constant.any()):
-        z[constant] = torch.nan
-        sd = torch.where(constant, 0.0, sd)
-        center = torch.where(constant, ends.lowest if scale is None else ends.lowest / scale, center)
-        constant = constant & ~ends.nonfinite
+    if constant.any():
+        z[torch.from_numpy(constant).to(z.device)] = torch.nan
+        sd[constant] = 0.0
+        center[constant] = (ends.lowest if scale is None else ends.lowest / scale)[constant]
+        constant &= ~ends.nonfinite
     if scale is not None:
         center, sd = center * scale, sd * scale
     if ends.any_nonfinite:
-        center[ends.nonfinite] = torch.nan
-        sd[ends.nonfinite] = torch.nan
+        center[ends.nonfinite] = sd[ends.nonfinite] = np.nan
+    mean, spread, constants, nonfinite = (
+        torch.from_numpy(numbers).to(z.device) for numbers in (center, sd, constant, ends.nonfinite)
+    )
     return OrderedSample(
-        z=z, mean=center, sd=sd, constant=constant, nonfinite=ends.nonfinite, n_samples=n, passing=passing
+        z=z,
+        mean=mean,
+        sd=spread,
+        constant=constants,
+        nonfinite=nonfinite,
+        n_samples=n,
+        passing=passing,
     )
 
 
-def _scale(largest: torch.Tensor, dtype: torch.dtype) -> torch.Tensor | None:
+def _scale(largest: Floats, dtype: torch.dtype) -> Floats | None:
     """A power of two for each row, which changes no digit and keeps squares in range; None if all are 1."""
     bound = 2.0 ** _SAFE_EXPONENT[dtype]
     extreme = (largest > bound) | (largest < 1 / bound)
-    if not bool(extreme.any()):
+    if not extreme.any():
         return None
-    exponent = torch.frexp(torch.where(extreme & (largest > 0), largest, 0.5)).exponent
-    return torch.ldexp(torch.ones_like(largest), exponent.clamp(-_MAX_EXPONENT, _MAX_EXPONENT))
+    exponent = np.frexp(np.where(extreme & (largest > 0), largest, 0.5))[1]
+    scale: Floats = np.ldexp(1.0, exponent.clip(-_MAX_EXPONENT, _MAX_EXPONENT))
+    return scale
 
 
 def squares(rows: torch.Tensor, scratch: torch.Tensor | None = None) -> torch.Tensor:

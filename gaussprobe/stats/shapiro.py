@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
 import torch
 from scipy.special import ndtri
 
-from gaussprobe.stats import normal_scores, tables
+from gaussprobe.stats import normal_scores, tables, workers
 from gaussprobe.stats.batch import ArrayLike, measure
 from gaussprobe.stats.ordered import OrderedSample, in_chunks
 from gaussprobe.types import GofResult
@@ -30,7 +29,7 @@ def _poly(coefficients: tuple[float, ...], x: float) -> float:
     return float(np.polynomial.polynomial.polyval(x, coefficients))
 
 
-@functools.lru_cache(maxsize=16)
+@workers.constant(16)
 def weights(n_samples: int, device: torch.device) -> torch.Tensor:
     """Royston's approximation to the weights of W, `(n,)` float64 of norm 1; not to be written to.
 
@@ -59,7 +58,7 @@ def weights(n_samples: int, device: torch.device) -> torch.Tensor:
     return torch.from_numpy(a).to(device)
 
 
-@functools.lru_cache(maxsize=16)
+@workers.constant(16)
 def _from_blom(n_samples: int, device: torch.device) -> tuple[torch.Tensor, float]:
     """Blom's unit scores less the weights, `(n,)` float64, and the square of its norm."""
     difference = normal_scores.unit_blom(n_samples, device) - weights(n_samples, device)
@@ -96,6 +95,7 @@ def royston(w: torch.Tensor, n_samples: int) -> torch.Tensor:
     return _upper_tail((y - _poly(_MEAN, log_n)) / math.exp(_poly(_LOG_SD, log_n)))
 
 
+@workers.one_thread()
 def pvalue(w: torch.Tensor, n_samples: int) -> torch.Tensor:
     """P-value of W at `n_samples`: Royston's, or the Monte Carlo table's where his is off."""
     if n_samples < MINIMUM:

@@ -34,8 +34,8 @@ DIFFERENTIABLE: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 def directions(num_features: int, num_slices: int, *, seed: int) -> torch.Tensor:
     """`(d, K)` independent uniform unit vectors, from a generator of their own; on the CPU, float64."""
-    generator = torch.Generator().manual_seed(seed)
-    raw = torch.randn((num_features, num_slices), generator=generator, dtype=torch.float64)
+    generator = torch.Generator(device="cpu").manual_seed(seed)
+    raw = torch.randn((num_features, num_slices), generator=generator, dtype=torch.float64, device="cpu")
     unit: torch.Tensor = raw / torch.linalg.vector_norm(raw, dim=0)
     return unit
 

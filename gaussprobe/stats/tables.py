@@ -19,6 +19,8 @@ import torch
 from scipy.interpolate import PchipInterpolator
 from scipy.special import chdtri, digamma, log_ndtr, ndtri
 
+from gaussprobe.stats import workers
+
 Tested: TypeAlias = Literal[
     "shapiro_wilk",
     "shapiro_francia",
@@ -250,7 +252,7 @@ class _Curve:
         return log_p.add_(past, alpha=self.slope).exp_()
 
 
-@functools.lru_cache(maxsize=256)
+@workers.constant(256)
 def _curve(name: Tested, n_samples: int, device: torch.device) -> _Curve:
     levels, scaled = quantiles(name, n_samples)
     form = FORMS[name]
@@ -284,6 +286,7 @@ def _curve(name: Tested, n_samples: int, device: torch.device) -> _Curve:
     )
 
 
+@workers.one_thread()
 def pvalue(name: Tested, statistic: torch.Tensor, n_samples: int) -> torch.Tensor:
     """P-value of `statistic` at `n_samples`, float64 in its shape; NaN below the smallest tabulated n."""
     if n_samples < MINIMUM:
@@ -291,6 +294,7 @@ def pvalue(name: Tested, statistic: torch.Tensor, n_samples: int) -> torch.Tenso
     return _curve(name, n_samples, statistic.device)(monotone(name, statistic))
 
 
+@workers.one_thread()
 def joined(royston: torch.Tensor, w: torch.Tensor, n_samples: int) -> torch.Tensor:
     """Royston's p-value of W where simulations agree with it, the table's where they do not.
 

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import functools
 import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
+Built = TypeVar("Built")
 
 # Values worked on at once. A few such temporaries stay in a core's caches, and the interpreter's share of the
 # time is small; a GPU wants more.
@@ -54,6 +56,28 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def constant(maxsize: int) -> Callable[[Callable[..., Built]], Callable[..., Built]]:
+    """Remember what a function of hashable arguments builds, as it is outside any mode of the caller's.
+
+    What is built within `torch.inference_mode` could never serve a gradient, under autocast it would be
+    rounded, and with another default device it would lie there.
+    """
+
+    def decorate(function: Callable[..., Built]) -> Callable[..., Built]:
+        @functools.lru_cache(maxsize=maxsize)
+        @functools.wraps(function)
+        def build(*args: Any) -> Built:
+            modes = (torch.inference_mode(False), torch.no_grad(), torch.device("cpu"), one_thread())
+            with contextlib.ExitStack() as stack:
+                for mode in (*modes, torch.autocast("cpu", enabled=False)):
+                    stack.enter_context(mode)
+                return function(*args)
+
+        return build
+
+    return decorate
+
+
 def each(
     function: Callable[[Piece], Result], pieces: Sequence[Piece], device: torch.device | None = None
 ) -> list[Result]:
@@ -61,14 +85,17 @@ def each(
 
     Without gradients. An exception in a worker is raised here.
     """
-    on_cpu = device is None or device.type == "cpu"
-    threads = min(torch.get_num_threads(), len(pieces)) if on_cpu else 1
-    # A worker's setting is also what threads that start later find: put back by `one_thread`.
-    with one_thread():
-        if threads > 1:
+    kind = "cpu" if device is None else device.type
+    before = torch.get_num_threads()
+    threads = min(before, len(pieces)) if kind == "cpu" else 1
+    if threads > 1:
+        try:
             return list(_pool(threads).map(function, pieces))
-        with torch.no_grad(), _keeping():
-            return [function(piece) for piece in pieces]
+        finally:
+            # What a worker sets as it starts is also what other threads that start later find.
+            torch.set_num_threads(before)
+    with one_thread(), torch.no_grad(), torch.autocast(kind, enabled=False), _keeping():
+        return [function(piece) for piece in pieces]
 
 
 def _pool(threads: int) -> concurrent.futures.ThreadPoolExecutor:
@@ -108,10 +135,10 @@ def workspace(slot: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Te
     count = math.prod(shape)
     kept: dict[tuple[str, torch.dtype], torch.Tensor] | None = getattr(_local, "kept", None)
     if kept is None or count > 2 * CHUNK_CPU:
-        return torch.empty(shape, dtype=dtype)
+        return torch.empty(shape, dtype=dtype, device="cpu")
     key = (slot, dtype)
     if key not in kept or kept[key].numel() < count:
-        kept[key] = torch.empty(count, dtype=dtype)
+        kept[key] = torch.empty(count, dtype=dtype, device="cpu")
     return kept[key][:count].view(shape)
 
 

@@ -324,3 +324,44 @@ def test_cuda_equals_cpu(name: str) -> None:
     for there, here in zip(fields(call(name)(x.cuda())), fields(call(name)(x)), strict=True):
         assert there.is_cuda
         torch.testing.assert_close(there.cpu(), here, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["battery", "delta", "l_moments", "kstest", "epps_pulley"])
+def test_the_callers_modes_change_nothing(name: str) -> None:
+    """Inference mode, autocast and another default device leave results what they are without."""
+    x = torch.randn(97, 5)
+    expected = fields(call(name)(x))
+    with torch.inference_mode():
+        inferred = fields(call(name)(x))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = fields(call(name)(x))
+    torch.set_default_device("meta")
+    try:
+        elsewhere = fields(call(name)(x))
+    finally:
+        torch.set_default_device(None)
+    for found in (inferred, cast, elsewhere):
+        for field, reference in zip(found, expected, strict=True):
+            assert torch.equal(field, reference)
+
+
+def test_a_loss_after_an_evaluation_in_inference_mode() -> None:
+    """What a first call under inference mode left behind does not break a gradient later."""
+    with torch.inference_mode():
+        gs.epps_pulley(torch.randn(61, 3))
+        gs.sliced(torch.randn(61, 3), null="simple")
+    x = torch.randn(61, 3, requires_grad=True)
+    (gs.epps_pulley(x).statistic.sum() + gs.sliced(x, null="simple").statistic).backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+
+
+def test_names_where_names_belong() -> None:
+    """Arguments in the wrong order give ValueError with what was meant."""
+    x = np.random.default_rng(0).normal(size=(30, 2))
+    with pytest.raises(ValueError, match="tests must be a sequence of names; got 0: dim goes by its name"):
+        gs.battery(x, 0)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"name must be among delta, .*; got a ndarray"):
+        gs.interval(x, "delta")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="x must have two dimensions"):
+        gs.mardia([1.0, 2.0, 3.0] * 5)  # type: ignore[arg-type]

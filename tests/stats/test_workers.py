@@ -90,3 +90,22 @@ def test_memory_is_used_again_within_a_call_only() -> None:
     large = (3, workers.CHUNK_CPU)
     kept = workers.each(lambda _: workers.workspace("slot", large, torch.float32), range(1))
     assert kept[0].shape == large
+
+
+def test_constants_are_built_outside_of_any_mode() -> None:
+    """Built under inference mode, autocast and another default device, a constant serves as if built without."""
+
+    @workers.constant(4)
+    def build(n: int) -> torch.Tensor:
+        return torch.arange(n, dtype=torch.float32) @ torch.ones(n, 2)
+
+    torch.set_default_device("meta")
+    try:
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            built = build(5)
+    finally:
+        torch.set_default_device(None)
+    assert built.device.type == "cpu"
+    assert not built.is_inference()
+    assert built.dtype == torch.float32
+    assert build(5) is built
