@@ -83,19 +83,34 @@ def each(
 ) -> list[Result]:
     """`function` of every piece, in order, on as many threads as torch is set to use; on one for a GPU.
 
+    The calling thread is one of them: it is awake, while an idle core takes milliseconds to come to speed.
     Without gradients. An exception in a worker is raised here.
     """
     kind = "cpu" if device is None else device.type
     before = torch.get_num_threads()
     threads = min(before, len(pieces)) if kind == "cpu" else 1
-    if threads > 1:
-        try:
-            return list(_pool(threads).map(function, pieces))
-        finally:
-            # What a worker sets as it starts is also what other threads that start later find.
+    results: dict[int, Result] = {}
+    turns, lock = iter(range(len(pieces))), threading.Lock()
+
+    def work() -> None:
+        while True:
+            with lock:
+                turn = next(turns, None)
+            if turn is None:
+                return
+            results[turn] = function(pieces[turn])
+
+    try:
+        others = [_pool(threads - 1).submit(work) for _ in range(threads - 1)]
+        with one_thread(), torch.no_grad(), torch.autocast(kind, enabled=False), _keeping():
+            work()
+        for other in others:
+            other.result()
+    finally:
+        # What a worker sets as it starts is also what other threads that start later find.
+        if threads > 1:
             torch.set_num_threads(before)
-    with one_thread(), torch.no_grad(), torch.autocast(kind, enabled=False), _keeping():
-        return [function(piece) for piece in pieces]
+    return [results[turn] for turn in range(len(pieces))]
 
 
 def _pool(threads: int) -> concurrent.futures.ThreadPoolExecutor:
@@ -116,21 +131,23 @@ def _begin() -> None:
 
 @contextlib.contextmanager
 def _keeping() -> Iterator[None]:
-    """On a thread that is not ours, keep workspaces for one call."""
+    """Let the calling thread use its workspaces."""
+    kept = getattr(_local, "idle", {})
     if hasattr(_local, "kept"):
         yield
         return
-    _local.kept = {}
+    _local.kept = kept
     try:
         yield
     finally:
         del _local.kept
+        _local.idle = kept
 
 
 def workspace(slot: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     """Memory that this thread uses again for its next piece: fresh pages cost more than the work on them.
 
-    Only within `each`, and up to twice `CHUNK_CPU` values; else new memory.
+    Only within `each`, and up to twice `CHUNK_CPU` values; else new memory. A thread keeps a few MB of it.
     """
     count = math.prod(shape)
     kept: dict[tuple[str, torch.dtype], torch.Tensor] | None = getattr(_local, "kept", None)

@@ -93,7 +93,7 @@ def test_memory_is_used_again_within_a_call_only() -> None:
 
 
 def test_constants_are_built_outside_of_any_mode() -> None:
-    """Built under inference mode, autocast and another default device, a constant serves as if built without."""
+    """Under inference mode, autocast and another default device a constant is built as without them."""
 
     @workers.constant(4)
     def build(n: int) -> torch.Tensor:
