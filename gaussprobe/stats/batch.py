@@ -126,14 +126,15 @@ def _from_array(x: npt.NDArray[Any]) -> torch.Tensor:
     return torch.from_numpy(array)
 
 
-def known_name(argument: str, value: str, known: Collection[str]) -> None:
+def known_name(argument: str, value: object, known: Collection[str]) -> None:
     """Refuse what is none of the names there are.
 
     Raises:
         ValueError: naming the argument, the names, what came, and the name nearest to it.
     """
     if not isinstance(value, str):
-        raise ValueError(f"{argument} must be among {', '.join(known)}; got a {type(value).__name__}")
+        came = repr(value) if value is None else f"a {type(value).__name__}"
+        raise ValueError(f"{argument} must be among {', '.join(known)}; got {came}")
     if value not in known:
         near = difflib.get_close_matches(value, known, n=1, cutoff=0.0)[0]
         raise ValueError(

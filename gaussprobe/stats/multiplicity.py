@@ -13,7 +13,8 @@ Floats: TypeAlias = "npt.NDArray[np.float64]"
 
 def _checked(pvalues: npt.ArrayLike | torch.Tensor) -> Floats:
     if isinstance(pvalues, torch.Tensor):
-        pvalues = pvalues.detach().cpu().numpy()
+        shorter = pvalues.dtype in (torch.float16, torch.bfloat16)
+        pvalues = (pvalues.detach().float() if shorter else pvalues.detach()).cpu().numpy()
     p = np.asarray(pvalues)
     if p.dtype.kind not in "fiu":
         raise ValueError(f"pvalues must hold real numbers; got dtype {p.dtype}")

@@ -48,6 +48,8 @@ def _check(test: str, num_slices: int, seed: int, null: str) -> None:
     for name, value, least in (("num_slices", num_slices, 1), ("seed", seed, 0)):
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
             raise ValueError(f"{name} must be an integer from {least} on; got {value!r}")
+        if value >= 2**63:
+            raise ValueError(f"{name} must be below 2^63; got {value!r}")
 
 
 def _usable(sample: Points, minimum: int, null: Null) -> bool:

@@ -257,7 +257,7 @@ def test_repeated_values() -> None:
             ("negentrop", np.zeros(9)),
             "name must be among delta, .*; got 'negentrop': did you mean 'negentropy'",
         ),
-        ((None, np.zeros(9)), "name must be among delta, .*; got a NoneType"),
+        ((None, np.zeros(9)), "name must be among delta, .*; got None"),
         (("delta", np.zeros(9), 1.0), "level must lie between 0 and 1; got 1.0"),
         (("delta", np.zeros(9), "95"), "level must lie between 0 and 1; got '95'"),
         (("delta", np.zeros(9), True), "level must lie between 0 and 1; got True"),

@@ -56,3 +56,9 @@ def test_bad_input(function: object, p: object, message: str) -> None:
     """ValueError names the argument, what it must be, and what came."""
     with pytest.raises(ValueError, match=message):
         function(p)  # type: ignore[operator]
+
+
+def test_half_precision() -> None:
+    """P-values of half precision are taken, as what they are."""
+    p = torch.tensor([0.125, 0.5], dtype=torch.bfloat16)
+    assert benjamini_hochberg(p).tolist() == [0.25, 0.5]

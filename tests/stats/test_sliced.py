@@ -254,6 +254,7 @@ def test_seed_decides() -> None:
             {"test": "shapiro_wilk", "null": "simple"},
             "test must be among .*epps_pulley.* if null is 'simple'; got 'shapiro_wilk'",
         ),
+        (np.zeros((9, 2)), {"seed": 2**70}, r"seed must be below 2\^63"),
         (np.zeros((9, 2)), {"num_slices": 0}, "num_slices must be an integer from 1 on; got 0"),
         (np.zeros((9, 2)), {"num_slices": 2.0}, "num_slices must be an integer from 1 on; got 2.0"),
         (np.zeros((9, 2)), {"seed": -1}, "seed must be an integer from 0 on; got -1"),
