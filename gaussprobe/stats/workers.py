@@ -155,7 +155,9 @@ def workspace(slot: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Te
         return torch.empty(shape, dtype=dtype, device="cpu")
     key = (slot, dtype)
     if key not in kept or kept[key].numel() < count:
-        kept[key] = torch.empty(count, dtype=dtype, device="cpu")
+        # Memory made within the caller's inference mode could not be written to outside of it.
+        with torch.inference_mode(False):
+            kept[key] = torch.empty(count, dtype=dtype, device="cpu")
     return kept[key][:count].view(shape)
 
 
