@@ -194,14 +194,14 @@ def measure(
     known_null(null)
     batch = check(x, dim)
     values = batch.values
-    n, units = values.shape
+    n = batch.n_samples
     step = workers.units_per_chunk(n, values.device, light=len(functions) == 1)
 
-    def part(start: int) -> list[torch.Tensor]:
-        sample = order_piece(values[:, start : start + step], null=null, in_order=in_order)
+    def part(piece: torch.Tensor) -> list[torch.Tensor]:
+        sample = order_piece(piece, null=null, in_order=in_order)
         return [sample.constant, sample.nonfinite, *(function(sample) for function in functions.values())]
 
-    parts = workers.each(part, range(0, units, step), values.device)
+    parts = workers.each(part, torch.split(values, step, dim=1), values.device)
     constant, nonfinite, *results = (torch.cat(column) for column in zip(*parts, strict=True))
     _warn(constant, nonfinite, n, name=name, minimum=minimum)
     return batch, dict(zip(functions, results, strict=True))

@@ -58,7 +58,7 @@ def largest_gap(sample: OrderedSample) -> torch.Tensor:
 @shared
 def squared_gaps(sample: OrderedSample) -> torch.Tensor:
     """`sum_i (Phi(y_(i)) - (i - 1/2) / n)^2`, `(C,)` float64."""
-    return squares(near_gaps(sample), sample.buffer("first")).to(torch.float64)
+    return squares(near_gaps(sample))
 
 
 def mean_gap(sample: OrderedSample) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import torch
@@ -45,7 +46,7 @@ def excess_kurtosis_of(sample: OrderedSample) -> torch.Tensor:
 
 @workers.constant(16)
 def _weights(n_samples: int, device: torch.device, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights of the order statistics in l2, l3 and l4, `(n, 3)`, and those of Blom's unit scores, `(3,)`.
+    """Weights of the order statistics in l2, l3, l4, `(n, 3)`, and those of Blom's scores of sd 1, `(3,)`.
 
     Combinations of the unbiased probability-weighted moments b0 .. b3.
     """
@@ -58,12 +59,12 @@ def _weights(n_samples: int, device: torch.device, dtype: torch.dtype) -> tuple[
     l3 = 6 * two - 6 * one + 1
     l4 = 20 * three - 30 * two + 12 * one - 1
     weights = torch.stack([l2, l3, l4], dim=1).to(device) / n
-    return weights.to(dtype), weights.t() @ normal_scores.unit_blom(n, device)
+    return weights.to(dtype), weights.t() @ normal_scores.unit_blom(n, device) * math.sqrt(n)
 
 
 @shared
 def _l_statistics(sample: OrderedSample) -> torch.Tensor:
-    """l2, l3, l4 of the sample over sd sqrt(n), `(3, C)` float64: those of normal scores and of the rest."""
+    """l2, l3, l4 of the sample over sd, `(3, C)` float64: those of normal scores and of the rest."""
     z = sample.z
     weights, normal = _weights(sample.n_samples, z.device, z.dtype)
     return (normal_scores.residual(sample) @ weights).to(torch.float64).t() + normal[:, None]
@@ -76,7 +77,7 @@ def _l1(sample: OrderedSample) -> torch.Tensor:
 
 @in_chunks(minimum=L_MINIMUM)
 def _l2(sample: OrderedSample) -> torch.Tensor:
-    l2: torch.Tensor = _l_statistics(sample)[0] * sample.sd * sample.n_samples**0.5
+    l2: torch.Tensor = _l_statistics(sample)[0] * sample.sd
     return l2
 
 

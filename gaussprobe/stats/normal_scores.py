@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from scipy.special import ndtri
 
 from gaussprobe.stats import workers
-from gaussprobe.stats.ordered import OrderedSample, shared, squares
+from gaussprobe.stats.ordered import OrderedSample, dots, shared, squares
 
 
 @workers.constant(16)
@@ -33,22 +35,23 @@ def unit_blom(n_samples: int, device: torch.device) -> torch.Tensor:
 
 
 @workers.constant(16)
-def _unit_blom_as(n_samples: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    return unit_blom(n_samples, device).to(dtype)
+def _expected(n_samples: int, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """Blom's scores of root mean square 1."""
+    return (unit_blom(n_samples, device) * math.sqrt(n_samples)).to(dtype)
 
 
 @shared
 def residual(sample: OrderedSample) -> torch.Tensor:
-    """`y - m` of the unit vectors `y = z / sqrt(n)` and m Blom's scores, `(C, n)`."""
-    z, n = sample.z, sample.n_samples
-    scaled = torch.mul(z, n**-0.5, out=sample.buffer("residual"))
-    return scaled.sub_(_unit_blom_as(n, z.device, z.dtype))
+    """`z - sqrt(n) m`, m Blom's scores as a unit vector, `(C, n)`."""
+    z = sample.z
+    expected = _expected(sample.n_samples, z.device, z.dtype)
+    return torch.sub(z, expected, out=sample.buffer("residual"))
 
 
 @shared
 def squared_residual(sample: OrderedSample) -> torch.Tensor:
-    """`|y - m|^2`, `(C,)` float64."""
-    return squares(residual(sample), sample.buffer("first")).to(torch.float64)
+    """`|y - m|^2` of the unit vectors `y = z / sqrt(n)` and m Blom's scores, `(C,)` float64."""
+    return squares(residual(sample)) / sample.n_samples
 
 
 def squared_distance(sample: OrderedSample, to_blom: torch.Tensor, square: float) -> torch.Tensor:
@@ -60,7 +63,7 @@ def squared_distance(sample: OrderedSample, to_blom: torch.Tensor, square: float
         square: `|m - a|^2`.
     """
     rest = residual(sample)
-    cross = (rest @ to_blom.to(rest.dtype)).to(torch.float64)
+    cross = dots(rest, to_blom.to(rest.dtype)) / math.sqrt(sample.n_samples)
     return squared_residual(sample) + 2 * cross + square
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,9 @@ SINGLE_MAXIMUM = 2**14
 
 # frexp reaches 1024 and -1073; two to these powers and their inverses are still finite.
 _MAX_EXPONENT = 1000
+
+# Products added up in the precision of the data.
+_DOT = 4096
 
 # Magnitudes whose squares, and sums of them, are in range.
 _SAFE_EXPONENT = {torch.float32: 30, torch.float64: 400}
@@ -162,46 +165,56 @@ def order_piece(
         in_order: False for functions that do not need z ascending.
     """
     rows = _rows(values)
-    ends = _ends(rows.amin(dim=1), rows.amax(dim=1))  # NaN and infinity come through
-    if ends.any_nonfinite:
-        rows[torch.from_numpy(ends.nonfinite).to(rows.device)] = 0.0
-    z = sort_rows(rows) if in_order else rows
+    nonfinite = _nonfinite(rows)
+    if in_order:
+        rows = sort_rows(rows)
+    ends = _Ends(nonfinite, *_extremes(rows, in_order=in_order))
     passing = out is None
-    z = z.to(working_dtype(values.dtype, values.shape[0])) if out is None else out.copy_(z)
+    z = rows.to(working_dtype(values.dtype, values.shape[0])) if out is None else out.copy_(rows)
     return _standardised(z, ends, passing=passing) if null == "composite" else _as_it_stands(z, ends)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Ends:
-    """Least and largest value of each row, `(c,)`, and which rows hold what is not finite.
+class _Ends(NamedTuple):
+    """Which rows held what is not finite, and the least and largest value of each, `(c,)`.
 
     What there is one of to a unit is worked out in numpy: an operation of torch on so few numbers costs as
     much as a pass over thousands, and gives the interpreter away to the other worker each time.
     """
 
+    nonfinite: npt.NDArray[np.bool_]
     lowest: Floats
     highest: Floats
-    nonfinite: npt.NDArray[np.bool_]
-    any_nonfinite: bool
 
 
 def _numbers(values: torch.Tensor) -> Floats:
-    return values.to("cpu", torch.float64, copy=True).numpy()
+    return values.cpu().numpy().astype(np.float64)
 
 
-def _ends(lowest: torch.Tensor, highest: torch.Tensor) -> _Ends:
-    low, high = _numbers(lowest), _numbers(highest)
-    with np.errstate(invalid="ignore"):
-        nonfinite = ~np.isfinite(0.5 * high - 0.5 * low)
-    any_nonfinite = bool(nonfinite.any())
-    if any_nonfinite:
-        low[nonfinite] = high[nonfinite] = 0.0
-    return _Ends(lowest=low, highest=high, nonfinite=nonfinite, any_nonfinite=any_nonfinite)
+def _tensor(numbers: npt.NDArray[Any], like: torch.Tensor) -> torch.Tensor:
+    """On the device of `like`; even what copies nothing gives the interpreter away."""
+    tensor = torch.from_numpy(numbers)
+    return tensor if like.device.type == "cpu" else tensor.to(like.device)
+
+
+def _nonfinite(rows: torch.Tensor) -> npt.NDArray[np.bool_]:
+    """Which rows hold NaN or infinity; their values are set to 0."""
+    suspect: npt.NDArray[np.bool_] = ~np.isfinite(_numbers(rows.mean(dim=1)))
+    if not suspect.any():
+        return suspect
+    found = ~torch.isfinite(rows).all(dim=1)  # finite values may be too large to add
+    rows[found] = 0.0
+    return found.cpu().numpy()
+
+
+def _extremes(rows: torch.Tensor, *, in_order: bool) -> tuple[Floats, Floats]:
+    if in_order:
+        return _numbers(rows[:, 0]), _numbers(rows[:, -1])
+    return _numbers(rows.amin(dim=1)), _numbers(rows.amax(dim=1))
 
 
 def _as_it_stands(z: torch.Tensor, ends: _Ends) -> OrderedSample:
-    nonfinite = torch.from_numpy(ends.nonfinite).to(z.device)
-    if ends.any_nonfinite:
+    nonfinite = _tensor(ends.nonfinite, z)
+    if ends.nonfinite.any():
         z[nonfinite] = torch.nan
     units = len(nonfinite)
     return OrderedSample(
@@ -232,21 +245,19 @@ def _rows(values: torch.Tensor) -> torch.Tensor:
 @workers.one_thread()
 def standardise(ascending: torch.Tensor) -> OrderedSample:
     """`OrderedSample` of rows `(C, n)` that are sorted already, in float64; float32 is widened, exactly."""
-    ends = _ends(ascending[:, 0], ascending[:, -1])
     z = ascending.to(torch.float64, copy=True)
-    if ends.any_nonfinite:
-        z[torch.from_numpy(ends.nonfinite).to(z.device)] = 0.0
-    return _standardised(z, ends, passing=False)
+    nonfinite = _nonfinite(z)
+    return _standardised(z, _Ends(nonfinite, *_extremes(z, in_order=True)), passing=False)
 
 
 def _standardised(z: torch.Tensor, ends: _Ends, *, passing: bool) -> OrderedSample:
     """`OrderedSample` of rows `z` `(c, n)`, which are written over; those not finite were set to 0."""
     n = z.shape[1]
-    on_cpu = z.device.type == "cpu"
-    scratch = workers.workspace("first", tuple(z.shape), z.dtype) if passing and on_cpu else None
+
+    narrow = np.float32 if z.dtype == torch.float32 else np.float64
 
     def column(numbers: Floats) -> torch.Tensor:
-        return torch.from_numpy(numbers).to(z.device, z.dtype)[:, None]
+        return _tensor(numbers[:, None].astype(narrow), z)
 
     scale = _scale(np.maximum(ends.highest, -ends.lowest), z.dtype)
     if scale is not None:
@@ -255,11 +266,11 @@ def _standardised(z: torch.Tensor, ends: _Ends, *, passing: bool) -> OrderedSamp
     z.sub_(first)
     # The second centring removes what rounding left of the first when the mean is far from zero.
     rest = _numbers(z.mean(dim=1))
-    square = _numbers(squares(z, scratch))
+    square = _numbers(squares(z))
     left = rest * rest > (4 * torch.finfo(z.dtype).eps) ** 2 / n * square
     if left.any():
         z.sub_(column(np.where(left, rest, 0.0)))
-        square = np.where(left, _numbers(squares(z, scratch)), square)
+        square = np.where(left, _numbers(squares(z)), square)
     center = _numbers(first[:, 0]) + rest
     sd = np.sqrt(square / n)
     with np.errstate(divide="ignore", over="ignore"):
@@ -268,23 +279,20 @@ def _standardised(z: torch.Tensor, ends: _Ends, *, passing: bool) -> OrderedSamp
     # subnormal size may square to zero.
     constant = (ends.lowest == ends.highest) | (sd == 0)
     if constant.any():
-        z[torch.from_numpy(constant).to(z.device)] = torch.nan
+        z[_tensor(constant, z)] = torch.nan
         sd[constant] = 0.0
         center[constant] = (ends.lowest if scale is None else ends.lowest / scale)[constant]
         constant &= ~ends.nonfinite
     if scale is not None:
         center, sd = center * scale, sd * scale
-    if ends.any_nonfinite:
+    if ends.nonfinite.any():
         center[ends.nonfinite] = sd[ends.nonfinite] = np.nan
-    mean, spread, constants, nonfinite = (
-        torch.from_numpy(numbers).to(z.device) for numbers in (center, sd, constant, ends.nonfinite)
-    )
     return OrderedSample(
         z=z,
-        mean=mean,
-        sd=spread,
-        constant=constants,
-        nonfinite=nonfinite,
+        mean=_tensor(center, z),
+        sd=_tensor(sd, z),
+        constant=_tensor(constant, z),
+        nonfinite=_tensor(ends.nonfinite, z),
         n_samples=n,
         passing=passing,
     )
@@ -301,9 +309,22 @@ def _scale(largest: Floats, dtype: torch.dtype) -> Floats | None:
     return scale
 
 
-def squares(rows: torch.Tensor, scratch: torch.Tensor | None = None) -> torch.Tensor:
-    """Sum of squares of each row, `(C,)`; in `scratch`, if given."""
-    return torch.mul(rows, rows, out=scratch).sum(dim=1)
+def dots(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Inner product of each of `rows` `(c, n)` with its fellow, or with the one vector `(n,)`, float64."""
+    if rows.device.type != "cpu":
+        return (rows * others).sum(dim=1, dtype=torch.float64)
+    left, right = rows.numpy(), others.numpy()
+    total = np.zeros(len(left))
+    # One call of BLAS to a row, without a temporary; it adds in the given precision, in a few lanes.
+    for start in range(0, left.shape[1], _DOT):
+        part = slice(start, start + _DOT)
+        total += np.vecdot(left[:, part], right[..., part])
+    return torch.from_numpy(total)
+
+
+def squares(rows: torch.Tensor) -> torch.Tensor:
+    """Sum of squares of each row, `(C,)` float64."""
+    return dots(rows, rows)
 
 
 def in_chunks(*, minimum: int) -> Callable[[RowFunction], RowFunction]:

@@ -13,13 +13,16 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 Built = TypeVar("Built")
+
+# By slot and type: the memory, and the last view given out of it.
+_Kept: TypeAlias = "dict[tuple[str, torch.dtype], tuple[torch.Tensor, torch.Tensor]]"
 
 # Values worked on at once. A few such temporaries stay in a core's caches, and the interpreter's share of the
 # time is small; a GPU wants more.
@@ -147,18 +150,26 @@ def _keeping() -> Iterator[None]:
 def workspace(slot: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     """Memory that this thread uses again for its next piece: fresh pages cost more than the work on them.
 
-    Only within `each`, and up to twice `CHUNK_CPU` values; else new memory. A thread keeps a few MB of it.
+    Only within `each`, and up to three times `CHUNK_CPU` values; else new memory. A thread keeps a few MB of it.
     """
-    count = math.prod(shape)
-    kept: dict[tuple[str, torch.dtype], torch.Tensor] | None = getattr(_local, "kept", None)
-    if kept is None or count > 2 * CHUNK_CPU:
+    kept: _Kept | None = getattr(_local, "kept", None)
+    if kept is None:
         return torch.empty(shape, dtype=dtype, device="cpu")
-    key = (slot, dtype)
-    if key not in kept or kept[key].numel() < count:
-        # Memory made within the caller's inference mode could not be written to outside of it.
-        with torch.inference_mode(False):
-            kept[key] = torch.empty(count, dtype=dtype, device="cpu")
-    return kept[key][:count].view(shape)
+    known = kept.get((slot, dtype))
+    if known is not None and known[1].shape == shape:
+        return known[1]
+    count = math.prod(shape)
+    if count > 3 * CHUNK_CPU:
+        return torch.empty(shape, dtype=dtype, device="cpu")
+    # Memory made within the caller's inference mode could not be written to outside of it.
+    with torch.inference_mode(False):
+        if known is None or known[0].numel() < count:
+            whole = torch.empty(count, dtype=dtype, device="cpu")
+        else:
+            whole = known[0]
+        view = whole[:count].view(shape)
+    kept[slot, dtype] = whole, view
+    return view
 
 
 def units_per_chunk(n_samples: int, device: torch.device, *, light: bool = False) -> int:

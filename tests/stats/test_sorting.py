@@ -8,8 +8,9 @@ import torch
 
 from gaussprobe.stats.sorting import IN_REGISTERS, sort_rows
 
-# Around every number of blocks there is, and past the last.
-SIZES = [1, 2, *(k * IN_REGISTERS + d for k in (1, 2, 3, 4) for d in (-1, 0, 1, 2)), 700, 1301, 1999, 3000]
+# Around many numbers of blocks of both lengths, and past the last.
+_BLOCK = IN_REGISTERS[torch.float64]
+SIZES = [1, 2, *(k * _BLOCK + d for k in range(1, 9) for d in (-1, 0, 1)), 700, 1301, 1999, 5000, 20_000]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
