@@ -65,8 +65,8 @@ def test_shapiro_wilk(benchmark: BenchmarkFixture, page: Page, n: int, units: in
     page.add(
         "Shapiro-Wilk",
         "`shapiro_wilk(x)` of a float32 tensor, p-values included, against\n"
-        "`[scipy.stats.shapiro(x[:, j]) for j in range(units)]`, x an array of the same numbers or the tensor\n"
-        "itself, whose columns scipy converts.",
+        "`[scipy.stats.shapiro(x[:, j]) for j in range(units)]`, x an array of the same numbers or the\n"
+        "tensor itself, whose columns scipy converts.",
         ("n x units", "times the array's loop (quartiles)", "the tensor's loop", "ours", "array", "tensor"),
         f"{n:,} x {units:,}",
         str(found),
