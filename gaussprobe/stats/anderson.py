@@ -81,7 +81,8 @@ def anderson_darling(x: ArrayLike, dim: int = 0, *, null: Null = "composite") ->
         null: `"composite"` or `"simple"`.
 
     Returns:
-        `statistic` A2 and `pvalue` in the batch's shape; A2 is finite however far an outlier lies. NaN with a
+        `statistic` A2 and `pvalue` in the batch's shape; A2 is finite however far an outlier lies
+        (under the simple null to values of 1e150). NaN with a
         warning for samples that are constant, hold non-finite values, or are fewer than 8. The p-value comes
         from a table of simulated quantiles of `A2 (1 + .75/n + 2.25/n^2)`.
 

@@ -115,7 +115,10 @@ def check(x: ArrayLike, dim: int) -> Batch:
 def _from_array(x: npt.NDArray[Any]) -> torch.Tensor:
     if isinstance(x, np.ma.MaskedArray):
         raise ValueError("x must not be a masked array: drop the masked values first; got a masked array")
-    array = np.asarray(x)
+    try:
+        array = np.asarray(x)
+    except ValueError as error:  # lists of unequal length
+        raise ValueError(f"x must be a tensor or an array; got what makes no array: {error}") from None
     if array.dtype.kind not in "fiu":
         raise ValueError(f"x must hold real numbers; got dtype {array.dtype}")
     if array.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):

@@ -27,23 +27,17 @@ import scipy
 import torch
 
 from gaussprobe.stats import (
-    anderson,
-    cramer,
     dagostino,
     effects,
     entropy,
     epps,
     fit_tables,
-    francia,
-    jarque,
     kolmogorov,
     ordered,
-    shapiro,
     tables,
-    vasicek_k,
-    watson_u2,
     workers,
 )
+from gaussprobe.stats.battery import TESTS
 
 Floats: TypeAlias = "npt.NDArray[np.float64]"
 Shorts: TypeAlias = "npt.NDArray[np.float32]"
@@ -81,18 +75,7 @@ CHAINS = ((10, 14), (14, 13))
 VALUES_CHAIN, MOST_CHAIN = 10_000_000_000, 4_000_000
 CHAIN_TASKS = 20
 
-STATISTICS: dict[tables.Tested, ordered.RowFunction] = {
-    "shapiro_wilk": shapiro.statistic,
-    "shapiro_francia": francia.statistic,
-    "lilliefors": kolmogorov.statistic,
-    "anderson_darling": anderson.statistic,
-    "cramer_von_mises": cramer.statistic,
-    "watson": watson_u2.statistic,
-    "jarque_bera": jarque.statistic,
-    "dagostino_pearson": dagostino.statistic,
-    "epps_pulley": epps.statistic,
-    "vasicek": vasicek_k.statistic,
-}
+_TESTS: tuple[tables.Tested, ...] = tuple(name for name in get_args(tables.Tested) if name in TESTS)
 EFFECTS: dict[tables.Effect, ordered.RowFunction] = {
     "delta": effects.raw_delta,
     "negentropy": entropy.raw,
@@ -113,7 +96,7 @@ def simulate_sorted(n: int, seed: int = SEED) -> dict[str, Any]:
     """
     values, effect_values = next(pair for largest, *pair in VALUES if n <= largest)
     replicates = min(MOST, values // n)
-    tests = [name for name in STATISTICS if n <= SETTLED or name in DRIFTING]
+    tests = [name for name in _TESTS if n <= SETTLED or name in DRIFTING]
     limits = {
         name: min(replicates, MOST_EPPS_PULLEY) if name == "epps_pulley" else replicates for name in tests
     }
@@ -125,7 +108,7 @@ def simulate_sorted(n: int, seed: int = SEED) -> dict[str, Any]:
         rows = rng.standard_normal((min(block, replicates - start), n), dtype=np.float32)
         sample = ordered.order_piece(torch.from_numpy(rows).t())
         found = {
-            f"q:{name}": tables.monotone(name, STATISTICS[name](sample))
+            f"q:{name}": tables.monotone(name, TESTS[name].statistic(sample))
             for name in tests
             if start < limits[name]
         }

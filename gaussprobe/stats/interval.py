@@ -84,7 +84,7 @@ def _spread(
     variance = linear + null_variance
     df = 2 * n * variance * variance / (excess * linear * linear)
     df = torch.where(torch.isfinite(df), df.clamp(min=FEWEST_DF), 1e9)
-    quantile = torch.from_numpy(stdtrit(df.cpu().numpy(), (1 + level) / 2)).to(df.device)
+    quantile = torch.from_numpy(-stdtrit(df.cpu().numpy(), (1 - level) / 2)).to(df.device)
     return _Spread(se=torch.sqrt(variance), quantile=quantile)
 
 
@@ -214,13 +214,13 @@ def _excess_kurtosis(sample: OrderedSample, z: torch.Tensor, level: float) -> In
 
 def _l_ratio(sample: OrderedSample, z: torch.Tensor, level: float, *, order: int) -> Interval:
     n = sample.n_samples
-    _, l2, *ratios = moments.l_moments_of(sample)
-    estimate = ratios[order - 3]
+    l2, *ratios = moments.l_statistics(sample)
+    estimate = ratios[order - 3] / l2
     p = torch.arange(1, n, dtype=torch.float64, device=z.device) / n
     # Shifted Legendre polynomials, whose integrals against the quantile function the L-moments are.
     legendre = 6 * p * p - 6 * p + 1 if order == 3 else 20 * p**3 - 30 * p * p + 12 * p - 1
     slopes = legendre - estimate[:, None] * (2 * p - 1)
-    influence = _accumulated(slopes, z[:, 1:] - z[:, :-1]) / (l2 / sample.sd)[:, None]
+    influence = _accumulated(slopes, z[:, 1:] - z[:, :-1]) / l2[:, None]
     spread = _spread(influence, level)
     reach = spread.quantile * spread.se
     return Interval(estimate, estimate - reach, estimate + reach)

@@ -63,7 +63,7 @@ def _weights(n_samples: int, device: torch.device, dtype: torch.dtype) -> tuple[
 
 
 @shared
-def _l_statistics(sample: OrderedSample) -> torch.Tensor:
+def l_statistics(sample: OrderedSample) -> torch.Tensor:
     """l2, l3, l4 of the sample over sd, `(3, C)` float64: those of normal scores and of the rest."""
     z = sample.z
     weights, normal = _weights(sample.n_samples, z.device, z.dtype)
@@ -77,20 +77,20 @@ def _l1(sample: OrderedSample) -> torch.Tensor:
 
 @in_chunks(minimum=L_MINIMUM)
 def _l2(sample: OrderedSample) -> torch.Tensor:
-    l2: torch.Tensor = _l_statistics(sample)[0] * sample.sd
+    l2: torch.Tensor = l_statistics(sample)[0] * sample.sd
     return l2
 
 
 @in_chunks(minimum=L_MINIMUM)
 def _tau3(sample: OrderedSample) -> torch.Tensor:
-    l2, l3, _ = _l_statistics(sample)
+    l2, l3, _ = l_statistics(sample)
     ratio: torch.Tensor = l3 / l2
     return ratio
 
 
 @in_chunks(minimum=L_MINIMUM)
 def _tau4(sample: OrderedSample) -> torch.Tensor:
-    l2, _, l4 = _l_statistics(sample)
+    l2, _, l4 = l_statistics(sample)
     ratio: torch.Tensor = l4 / l2
     return ratio
 

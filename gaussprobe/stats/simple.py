@@ -18,6 +18,8 @@ from gaussprobe.types import GofResult
 # The law of D is exact at any n, but one value is no sample.
 MINIMUM = 2
 
+_LARGEST = float(np.finfo(np.float64).max)
+
 
 @in_chunks(minimum=MINIMUM)
 def statistic(sample: OrderedSample) -> torch.Tensor:
@@ -39,20 +41,27 @@ def _parameter(name: str, value: float, *, positive: bool) -> float:
         ValueError: if it is no finite number, or not positive where it must be.
     """
     is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or (positive and value <= 0):
+    came = repr(value)[:40]
+    try:
+        number = float(value) if is_number else math.nan
+    except OverflowError:
+        number, came = math.inf, "an integer beyond the range of float64"
+    if not math.isfinite(number) or (positive and number <= 0):
         requirement = "a finite number above 0" if positive else "a finite number"
-        raise ValueError(f"{name} must be {requirement}; got {value!r}")
-    return float(value)
+        raise ValueError(f"{name} must be {requirement}; got {came}")
+    return number
 
 
 def _in_units_of(x: ArrayLike, loc: float, scale: float) -> ArrayLike:
-    """`(x - loc) / scale` in float64."""
+    """`(x - loc) / scale` in float64; of a finite value it is finite, if need be the largest there is."""
     if isinstance(x, torch.Tensor):
-        return (x.detach().to(torch.float64) - loc) / scale
-    # A value beyond the range of float64 becomes infinite, and is reported as such.
+        values = x.detach().to(torch.float64)
+        z = (values - loc) / scale
+        return torch.where(torch.isfinite(values), z.clamp(-_LARGEST, _LARGEST), z)
+    array = np.asarray(x).astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        result: ArrayLike = (np.asarray(x).astype(np.float64) - loc) / scale
-    return result
+        scaled = (array - loc) / scale
+    return np.where(np.isfinite(array), np.clip(scaled, -_LARGEST, _LARGEST), scaled)
 
 
 def kstest(x: ArrayLike, loc: float = 0.0, scale: float = 1.0, dim: int = 0) -> GofResult:

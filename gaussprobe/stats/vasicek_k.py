@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from gaussprobe.stats import tables
@@ -14,16 +12,11 @@ from gaussprobe.types import GofResult
 MINIMUM = 8
 
 
-def window(n_samples: int) -> int:
-    """Half-width of the spacings, `floor(sqrt(n) + 1/2)`."""
-    return math.floor(math.sqrt(n_samples) + 0.5)
-
-
 @in_chunks(minimum=MINIMUM)
 def statistic(sample: OrderedSample) -> torch.Tensor:
     """K of each unit, `(C,)`."""
     z, n = sample.z, sample.n_samples
-    m = window(n)
+    m = tables.window(n)
     spacing = sample.buffer("first")
     torch.sub(z[:, 2 * m :], z[:, : n - 2 * m], out=spacing[:, m : n - m])
     torch.sub(z[:, m : 2 * m], z[:, :1], out=spacing[:, :m])

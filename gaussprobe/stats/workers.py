@@ -150,7 +150,7 @@ def _keeping() -> Iterator[None]:
 def workspace(slot: str, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
     """Memory that this thread uses again for its next piece: fresh pages cost more than the work on them.
 
-    Only within `each`, and up to three times `CHUNK_CPU` values; else new memory. A thread keeps a few MB of it.
+    Only within `each`, and up to three times `CHUNK_CPU` values; else new memory. A thread keeps a few MB.
     """
     kept: _Kept | None = getattr(_local, "kept", None)
     if kept is None:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.calibration.run import machine, versions
+from tests.calibration.pages import machine, versions
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

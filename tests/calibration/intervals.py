@@ -21,7 +21,7 @@ from gaussprobe.stats import entropy, jackknife, ordered
 from gaussprobe.stats.interval import EFFECTS, interval_of
 from gaussprobe.stats.sorting import sort_rows
 from tests.calibration.laws import LAWS, MIXTURE, Floats, Law, law
-from tests.calibration.run import machine, versions
+from tests.calibration.pages import machine, versions
 
 Task: TypeAlias = "concurrent.futures.Future[Any]"
 

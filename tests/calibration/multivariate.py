@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import concurrent.futures
 import datetime
 import math
-import os
-import platform
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +21,7 @@ from gaussprobe.stats.battery import TESTS
 from gaussprobe.stats.build_multivariate import simulate
 from gaussprobe.stats.ordered import order_piece
 from gaussprobe.stats.sliced import SIMPLE, directions
+from tests.calibration.pages import machine, versions, write
 
 Floats = npt.NDArray[np.float64]
 
@@ -170,9 +167,8 @@ def page(
         "`python -m tests.calibration.multivariate --out docs/multivariate.md`; every number is measured.",
         "",
         f"- Made on {datetime.datetime.now(datetime.UTC):%Y-%m-%d} in {seconds:.0f} s, seed {seed}.",
-        f"- Machine: {_processor()}, {os.cpu_count()} cores.",
-        f"- Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}, "
-        f"torch {torch.__version__}.",
+        f"- Machine: {machine()}.",
+        f"- {versions()}.",
         "- In a cell: rejected at .05 / at .01. The standard error is that of a test that keeps its level.",
         "",
     ]
@@ -241,16 +237,6 @@ def _error(replicates: int) -> str:
     return _pair([math.sqrt(level * (1 - level) / replicates) for level in LEVELS])
 
 
-def _processor() -> str:
-    """Name of the CPU, as the operating system has it."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
 def measure(processes: int, seed: int) -> tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
     """Rates by (n, d), those of the usual laws on the same samples, and rates of `sliced` by setting."""
     start = time.monotonic()
@@ -281,19 +267,5 @@ def measure(processes: int, seed: int) -> tuple[dict[Any, Any], dict[Any, Any], 
     )
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    arguments = parser.parse_args()
-    start = time.monotonic()
-    found = measure(arguments.processes, arguments.seed)
-    text = page(*found, seed=arguments.seed, seconds=time.monotonic() - start)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(text, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write(__doc__, SEED, measure, lambda found, **made: page(*found, **made))

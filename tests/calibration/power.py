@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import concurrent.futures
 import datetime
 import math
-import os
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +17,7 @@ import torch
 from statsmodels.stats.diagnostic import lilliefors, normal_ad
 
 from gaussprobe.stats.battery import TESTS, battery
-from tests.calibration.run import machine, versions
+from tests.calibration.pages import machine, versions, write
 
 Floats = npt.NDArray[np.float64]
 
@@ -274,19 +271,5 @@ def page(found: dict[Key, Found], *, seed: int, seconds: float) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    arguments = parser.parse_args()
-    start = time.monotonic()
-    found = measure(arguments.processes, arguments.seed)
-    text = page(found, seed=arguments.seed, seconds=time.monotonic() - start)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(text, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write(__doc__, SEED, measure, page)

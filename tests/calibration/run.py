@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 import concurrent.futures
 import datetime
 import math
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy
 import scipy.stats
-import statsmodels
 import torch
 from statsmodels.stats.diagnostic import lilliefors, normal_ad
 
 from gaussprobe import stats
 from gaussprobe.stats.battery import TESTS
 from gaussprobe.types import GofResult
+from tests.calibration.pages import machine, versions, write
 
 Floats = npt.NDArray[np.float64]
 
@@ -253,42 +249,5 @@ def _digits(value: float) -> str:
     return f"{value:.5f}".removeprefix("0")
 
 
-def machine() -> str:
-    """The CPU and its cores."""
-    return f"{_processor()}, {os.cpu_count()} cores"
-
-
-def versions() -> str:
-    """Of Python and the packages that numbers depend on."""
-    return (
-        f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}, "
-        f"statsmodels {statsmodels.__version__}, torch {torch.__version__}"
-    )
-
-
-def _processor() -> str:
-    """Name of the CPU, as the operating system has it."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    arguments = parser.parse_args()
-    start = time.monotonic()
-    found, simple, peers = measure(arguments.processes, arguments.seed)
-    text = page(found, simple, peers, seed=arguments.seed, seconds=time.monotonic() - start)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(text, encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write(__doc__, SEED, measure, lambda found, **made: page(*found, **made))

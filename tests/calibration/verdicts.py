@@ -25,7 +25,7 @@ from gaussprobe import scores
 from gaussprobe.stats import departure, effects, jackknife, ordered
 from gaussprobe.types import VERDICTS, Departure, Summary, Verdict
 from tests.calibration.laws import LAWS, MIXTURE, Floats, law
-from tests.calibration.run import machine, versions
+from tests.calibration.pages import machine, versions
 
 Task: TypeAlias = "concurrent.futures.Future[Any]"
 

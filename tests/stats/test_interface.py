@@ -60,6 +60,7 @@ BAD: dict[str, tuple[Any, dict[str, Any], str]] = {
     "strings": (np.array(["a"] * 10), {}, "x must hold real numbers; got dtype <U1"),
     "objects": (np.array([None] * 10), {}, "x must hold real numbers; got dtype object"),
     "masked": (np.ma.masked_array(np.arange(9.0)), {}, "x must not be a masked array"),
+    "ragged": ([[1.0, 2.0], [3.0]], {}, "x must be a tensor or an array; got what makes no array"),
     "no samples": (torch.zeros(0, 3), {}, r"x must not be empty; got shape \(0, 3\)"),
     "no units": (np.zeros((10, 0)), {}, r"x must not be empty; got shape \(10, 0\)"),
     "a number": (torch.tensor(1.0), {}, "x must have at least one dimension; got a single number"),

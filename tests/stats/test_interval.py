@@ -250,6 +250,21 @@ def test_repeated_values() -> None:
     np.testing.assert_allclose(coarse, width, rtol=0.1)
 
 
+def test_the_highest_level_has_limits() -> None:
+    """Levels whose upper quantile rounds to probability 1 have finite limits, wider than those below."""
+    x = np.random.default_rng(0).normal(size=100)
+    below, above = interval("tau4", x, 1 - 1e-12), interval("tau4", x, 1 - 2**-53)
+    assert np.isfinite(above.high)
+    assert above.high > below.high
+
+
+@pytest.mark.parametrize("name", ["tau3", "tau4", "delta"])
+def test_subnormal_values(name: str) -> None:
+    """Values of subnormal size have the interval of the same values in another unit, but for lost digits."""
+    x = np.random.default_rng(0).normal(size=100)
+    np.testing.assert_allclose(interval(name, x * 1e-310), interval(name, x), rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -74,12 +74,22 @@ def test_too_few() -> None:
 BAD = {
     "loc nan": ({"loc": math.nan}, "loc must be a finite number; got nan"),
     "loc text": ({"loc": "0"}, "loc must be a finite number; got '0'"),
+    "loc huge": ({"loc": 10**400}, "loc must be a finite number; got an integer beyond the range of float64"),
     "loc bool": ({"loc": True}, "loc must be a finite number; got True"),
     "scale zero": ({"scale": 0.0}, "scale must be a finite number above 0; got 0.0"),
     "scale negative": ({"scale": -1}, "scale must be a finite number above 0; got -1"),
     "scale infinite": ({"scale": math.inf}, "scale must be a finite number above 0; got inf"),
     "dim": ({"loc": 1.0, "dim": 2}, r"dim must be from -2 to 1 for x of shape \(20, 2\); got 2"),
 }
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+def test_a_law_far_away(kind: Any) -> None:
+    """Finite samples of which (x - loc) / scale leaves float64's range are as far from the law as can be."""
+    x = kind(np.random.default_rng(0).normal(size=(50, 2)))
+    result = kstest(x, loc=1e308, scale=1e-300)
+    assert np.asarray(result.statistic).tolist() == [1.0, 1.0]
+    assert np.asarray(result.pvalue).tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("bad", BAD)

@@ -11,7 +11,8 @@ import pytest
 import torch
 from scipy.special import chdtri, ndtri
 
-from gaussprobe.stats import build_tables, fit_tables, tables, vasicek_k
+from gaussprobe.stats import build_tables, fit_tables, tables
+from gaussprobe.stats.battery import TESTS
 
 NAMES = get_args(tables.Tested)
 every = pytest.mark.parametrize("name", NAMES)
@@ -218,11 +219,6 @@ def test_null_moments_of_skewness_and_kurtosis() -> None:
         assert value.std() == pytest.approx(sd, rel=0.03)
 
 
-def test_windows_agree() -> None:
-    """The tables count Vasicek's spacings as the statistic does."""
-    assert all(tables.window(n) == vasicek_k.window(n) for n in (*range(8, 500), 9999, 10_100, 10_101))
-
-
 def test_building_is_deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same seed gives the same simulation, another seed another."""
     monkeypatch.setattr(build_tables, "VALUES_CHAIN", 2_000_000)
@@ -240,7 +236,7 @@ def test_the_tables_are_what_the_script_makes(n: int, monkeypatch: pytest.Monkey
     monkeypatch.setattr(build_tables, "VALUES", ((10**6, 20_000 * n, 20_000 * n),))
     monkeypatch.setattr(build_tables, "MOST_EPPS_PULLEY", 20_000)
     result = build_tables.simulate_sorted(n, seed=5)
-    for name in build_tables.STATISTICS:
+    for name in TESTS:
         assert result[f"r:{name}"] == 20_000
         factor, shift = tables.scaling(name, n)
         scaled = result[f"q:{name}"] * factor + shift

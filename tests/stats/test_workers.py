@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 import torch
 
 from gaussprobe.stats import workers
+from gaussprobe.stats.battery import battery
 
 
 @pytest.fixture
@@ -68,6 +71,30 @@ def test_a_forked_child_has_workers_of_its_own() -> None:
         torch.set_num_threads(2)
         os._exit(0 if workers.each(lambda piece: piece + 1, range(4)) == [1, 2, 3, 4] else 1)
     _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+@pytest.mark.usefixtures("three_threads")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_statistics_in_a_forked_child() -> None:
+    """A child of a process whose torch has started its threads computes the battery and its p-values."""
+    x = torch.randn(64, 4096)
+    expected = battery(x)["anderson_darling"].pvalue
+    torch.special.erfc(torch.randn(2**20))  # on all of torch's threads
+    child = os.fork()
+    if child == 0:
+        same = torch.equal(battery(x)["anderson_darling"].pvalue, expected)
+        os._exit(0 if same else 1)
+    for _ in range(600):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        pytest.fail("the child hangs")
     assert os.waitstatus_to_exitcode(status) == 0
 
 

@@ -123,7 +123,8 @@ class StreamingMoments(State[Moments]):
         Returns:
             `Moments`. Units that had a NaN or an infinity are NaN throughout but for their counts. Skewness
             and kurtosis are NaN for constant units, where there are fewer than 2 samples, and for float64
-            data whose fourth powers leave the range of float64; without samples everything is NaN. Each
+            data whose fourth powers leave the range of float64, variance and sd are infinite where squares
+            do; without samples everything is NaN. Each
             comes with a warning.
         """
         moments = self._moments
@@ -148,7 +149,9 @@ class StreamingMoments(State[Moments]):
             self._warn(constant, "no variance: their skewness and kurtosis are NaN", ConstantSampleWarning)
             beyond = ~(in_range | constant | bad)
             self._warn(
-                beyond, "fourth powers out of float64's range: their kurtosis is NaN", NonFiniteSampleWarning
+                beyond,
+                "powers out of float64's range: their skewness and kurtosis are NaN",
+                NonFiniteSampleWarning,
             )
         self._warn(bad, "NaN or infinite values: their result is NaN", NonFiniteSampleWarning)
         fields = (

@@ -200,7 +200,7 @@ def test_float64_beyond_its_own_range() -> None:
     x = torch.randn(500, 3, dtype=torch.float64)
     x[:, 1] *= 1e100
     x[:, 2] *= 1e-100
-    message = "2 of 3 samples have fourth powers out of float64's range"
+    message = "2 of 3 samples have powers out of float64's range"
     with pytest.warns(NonFiniteSampleWarning, match=message) as caught:
         moments = of(x)
     assert len(caught) == 1
