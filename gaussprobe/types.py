@@ -252,6 +252,31 @@ class NotCaptured:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CaptureRecord:
+    """What happened at a site that was seen, whether or not it was sampled.
+
+    Args:
+        site: its name.
+        kind: its kinds, in the order of `KINDS`.
+        calls: how many times a tensor passed it, over all batches.
+        sampled: whether it was selected and could be read.
+        positions_available: positions (pixels, tokens) of an example that could be drawn.
+        positions_per_example: how many of them were kept for each example.
+        overwritten: how many times its tensor was then changed in place; it was copied before.
+        recomputed: how many times it fired again within a backward pass, which is no further sample.
+    """
+
+    site: str
+    kind: tuple[Kind, ...]
+    calls: int
+    sampled: bool
+    positions_available: int = 1
+    positions_per_example: int = 1
+    overwritten: int = 0
+    recomputed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metadata:
     """Where a run came from: enough to do it again.
 
@@ -295,6 +320,7 @@ class Run:
     scores: tuple[LayerScore, ...]
     pictures: tuple[SitePicture, ...] = ()
     not_captured: tuple[NotCaptured, ...] = ()
+    capture: tuple[CaptureRecord, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def __repr__(self) -> str:

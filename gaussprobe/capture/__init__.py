@@ -1,6 +1,7 @@
 """From a model and its batches to `Samples` per site."""
 
 from gaussprobe.capture.accumulate import Plan
+from gaussprobe.capture.front import FrontEnd, of
 from gaussprobe.capture.recorder import Capture
 
-__all__ = ["Capture", "Plan"]
+__all__ = ["Capture", "FrontEnd", "Plan", "of"]

@@ -6,12 +6,14 @@ import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from gaussprobe.capture import sampling
-from gaussprobe.capture.layout import read_axes
+from gaussprobe.capture.layout import Axes, read_axes
 from gaussprobe.types import KINDS, Kind, NonFinite, Samples, Sampling, Site
 
+_UNREAD_PADDING = "which of its positions are padding could not be told: they are among its samples"
 _SMALL_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -32,11 +34,21 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """The batch that is passing: its first example among all, how many it has, and along which dimension."""
+    """The batch that is passing.
+
+    Args:
+        first: number of its first example among all.
+        n_examples: how many it has.
+        dim: the dimension they run along in the model's input.
+        mask: `(n_examples, positions)` bool, False where a position is padding; None where all are data.
+        groups: `(n_examples,)` which examples belong together, as crops of one photograph do; None for none.
+    """
 
     first: int
     n_examples: int
     dim: int = 0
+    mask: torch.Tensor | None = None
+    groups: sampling.Indices | None = None
 
 
 @dataclass(kw_only=True)
@@ -61,6 +73,9 @@ class SiteAccumulator:
     grouped: bool = True
     caveats: list[str] = field(default_factory=list)
     positions_available: int = 1
+    calls: int = 0
+    overwritten: int = 0
+    recomputed: int = 0
     _n_values: int = 0
     _nan: int = 0
     _inf: int = 0
@@ -81,12 +96,15 @@ class SiteAccumulator:
         """
         if not self.sampled or self.failure is not None:
             return
+        if tensor.is_quantized:
+            tensor = tensor.dequantize()
         self.failure = _unusable(tensor)
         if self.failure is not None:
             return
         # What was read as the examples in the first batch stays so: sizes may agree by chance in another.
         batch_dim = max(batch.dim, self._example_dim)
         axes = read_axes(tensor.detach(), unit_dim, batch.n_examples, batch_dim)
+        mask = _padding(axes, batch.mask)
         rows, width = int(axes.tensor.shape[0]), int(axes.tensor.shape[-1])
         if self.num_features is None:
             self.num_features = width
@@ -96,24 +114,45 @@ class SiteAccumulator:
         elif width != self.num_features:
             self.failure = f"its number of units changed from {self.num_features} to {width} between batches"
             return
-        if axes.caveat is not None and axes.caveat not in self.caveats:
-            self.caveats.append(axes.caveat)
+        unread = batch.mask is not None and mask is None and batch.mask.shape[1] in axes.grid
+        for caveat in (axes.caveat, _UNREAD_PADDING if unread else None):
+            if caveat is not None and caveat not in self.caveats:
+                self.caveats.append(caveat)
         self.independent &= axes.examples == "known"
         self.grouped &= axes.examples != "unknown"
-        self._count(axes.tensor)
-        available = math.prod(axes.grid)
-        self.positions_available = max(self.positions_available, available)
-        self.n_seen += rows * available
+        self._count(axes.tensor, mask)
         # Where rows are examples they carry the batch's numbering, so that all sites keep the same examples.
         first = self.n_rows if axes.examples == "unknown" else batch.first
-        self._take(axes.tensor, axes.grid, np.arange(first, first + rows))
-        self.n_rows += rows
+        examples, valid = np.arange(first, first + rows), None
+        available = math.prod(axes.grid)
+        self.n_seen += rows * available
+        if mask is not None:
+            valid = mask.cpu().numpy()
+            self.n_seen -= int((~valid).sum())
+            available = int(valid.sum(axis=1).max())
+        self.positions_available = max(self.positions_available, available)
+        self.n_rows += self._take(axes.tensor, axes.grid, examples, valid)
 
-    def _take(self, tensor: torch.Tensor, grid: tuple[int, ...], examples: sampling.Indices) -> None:
+    def _take(
+        self,
+        tensor: torch.Tensor,
+        grid: tuple[int, ...],
+        examples: sampling.Indices,
+        valid: npt.NDArray[np.bool_] | None,
+    ) -> int:
+        """Offer one row or more of each example to the reservoir; returns how many examples have any."""
         assert self._rows is not None
         seed = self.plan.seed
+        least = math.prod(grid)
+        if valid is not None:
+            some = valid.any(axis=1)
+            if not some.any():
+                return 0
+            if not some.all():  # examples of nothing but padding
+                tensor, examples, valid = tensor[torch.from_numpy(some)], examples[some], valid[some]
+            least = int(valid.sum(axis=1).min())
         few = self.n_rows + len(examples) < min(sampling.ENOUGH_EXAMPLES, self.plan.max_samples)
-        count = min(sampling.MAX_POSITIONS, math.prod(grid)) if few else 1
+        count = min(sampling.MAX_POSITIONS, least) if few else 1
         # Every example has as many positions as the one with the fewest.
         self._spare = min(self._spare, count - 1)
         if not self._spare:
@@ -121,33 +160,62 @@ class SiteAccumulator:
         keys = sampling.row_keys(seed, examples)
         wanted = self._rows.wanted(keys)
         if len(wanted) == 0:
-            return
+            return len(examples)
         chosen = examples[wanted]
-        where = sampling.positions(seed, chosen, grid, count)
+        if valid is None:
+            where = sampling.positions(seed, chosen, grid, count)
+        else:
+            where = (sampling.valid_positions(seed, chosen, valid[wanted], count),)
         values = sampling.gather(tensor, wanted, where, self._units).cpu()
         self._rows.add(keys[wanted], chosen, values[:, 0].contiguous())
         if self._spare:
             self._spares.append((chosen, values[:, 1:]))
+        return len(examples)
 
-    def _count(self, tensor: torch.Tensor) -> None:
-        self._n_values += tensor.numel()
+    def _count(self, tensor: torch.Tensor, mask: torch.Tensor | None) -> None:
         found = sampling.count_nonfinite(tensor)
+        if mask is None:
+            self._n_values += tensor.numel()
+        else:
+            self._n_values += int(mask.sum()) * int(tensor.shape[-1])
+            if found is not None:
+                found = sampling.count_nonfinite(tensor[mask.to(tensor.device)])
         if found is None:
             return
         nan, inf, units = found
         self._nan, self._inf = self._nan + nan, self._inf + inf
         self._bad_units = units if self._bad_units is None else self._bad_units | units
 
-    def compute(self, step: int = 0) -> Samples | None:
-        """The samples so far, None when there are none."""
+    @property
+    def positions_per_example(self) -> int:
+        """How many positions of each example are kept."""
+        if not self._spares:
+            return 1
+        return 1 + min(self._spare, self.plan.max_samples // self.n_rows - 1)
+
+    def compute(self, step: int = 0, groups: sampling.Indices | None = None) -> Samples | None:
+        """The samples so far, None when there are none.
+
+        Args:
+            step: to be recorded with them.
+            groups: which examples belong together, by their number; None for none.
+        """
         if self.failure is not None or self._rows is None or self._rows.values is None:
             return None
         assert self._rows.examples is not None
         assert self.num_features is not None
         values, examples = self._rows.values, self._rows.examples
-        caveats, independent, per_example = list(self.caveats), self.independent, 1
-        if self._spares:
-            per_example = 1 + min(self._spare, self.plan.max_samples // self.n_rows - 1)
+        caveats, independent = list(self.caveats), self.independent
+        if groups is not None and self.grouped:
+            rows, examples = len(examples), groups[examples]
+            count = len(np.unique(examples))
+            if count < rows:
+                independent = False
+                caveats.append(
+                    f"{rows:,} examples of {count:,} groups: those of one group are dependent, so intervals "
+                    "leave out whole groups and there are no p-values"
+                )
+        per_example = self.positions_per_example
         if per_example > 1:
             # Rank by rank: each block of rows is one position of every example, in one order.
             spare = torch.cat([extra[:, : per_example - 1] for _, extra in self._spares])
@@ -183,6 +251,13 @@ class SiteAccumulator:
             independent=independent,
             grouped=self.grouped,
         )
+
+
+def _padding(axes: Axes, mask: torch.Tensor | None) -> torch.Tensor | None:
+    """The batch's mask where it tells a site's positions apart, `(examples, positions)`, else None."""
+    if mask is None or axes.examples == "unknown":
+        return None
+    return mask if axes.grid == tuple(mask.shape[1:]) and len(mask) == axes.tensor.shape[0] else None
 
 
 def _unusable(tensor: torch.Tensor) -> str | None:

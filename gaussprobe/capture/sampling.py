@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from gaussprobe.stats.streaming.hashing import Indices, Keys, hash_words, row_keys
@@ -27,6 +28,7 @@ __all__ = [
     "positions",
     "row_keys",
     "unit_subset",
+    "valid_positions",
 ]
 
 # From this many examples on, one position per example: the verdict's error rates were measured from here.
@@ -67,6 +69,34 @@ def positions(seed: int, examples: Indices, grid: tuple[int, ...], count: int) -
         flat, part = np.divmod(flat, size)
         parts.append(part)
     return tuple(reversed(parts))
+
+
+def valid_positions(seed: int, examples: Indices, valid: npt.NDArray[np.bool_], count: int) -> Indices:
+    """Distinct random positions of each example among those that are no padding.
+
+    As `positions`, with the number of valid positions of the example for P: how far a batch was padded makes
+    no difference.
+
+    Args:
+        seed: of the sampling.
+        examples: `(n,)` indices of the examples.
+        valid: `(n, positions)`, at least `count` of them in each row.
+        count: positions wanted.
+
+    Returns:
+        Indices into the positions, `(n, count)`.
+    """
+    total = valid.sum(axis=1).astype(np.int64)
+    words = hash_words(seed, 5, examples)
+    start = (words % total.astype(np.uint64)).astype(np.int64)
+    stride = np.maximum(total - 1, 1)
+    if count > 1:
+        for attempt in range(8):
+            candidate = 1 + (hash_words(words, 3, attempt) % stride.astype(np.uint64)).astype(np.int64)
+            stride = np.where(np.gcd(candidate, total) == 1, candidate, stride)
+    rank = (start[:, None] + np.arange(count) * stride[:, None]) % total[:, None]
+    first = np.argsort(~valid, axis=1, kind="stable")  # the valid ones, in order
+    return np.take_along_axis(first, rank, axis=1).astype(np.int64)
 
 
 def unit_subset(seed: int, num_features: int, max_units: int) -> Indices | None:

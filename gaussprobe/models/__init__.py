@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gaussprobe.models.batches import call_arguments, first_tensor, to_device, unwrapped
+from gaussprobe.models.companions import Groups, data_mask, split_groups
 from gaussprobe.models.data import from_python, open_data
 from gaussprobe.models.factory import load_object
 from gaussprobe.models.inputs import Inputs
@@ -13,9 +14,11 @@ from gaussprobe.models.synthetic import infer
 
 __all__ = [
     "FileKind",
+    "Groups",
     "Inputs",
     "OpenedModel",
     "call_arguments",
+    "data_mask",
     "first_tensor",
     "from_python",
     "infer",
@@ -24,6 +27,7 @@ __all__ = [
     "open_model",
     "sequence_first",
     "sniff",
+    "split_groups",
     "to_device",
     "unwrapped",
 ]
