@@ -71,13 +71,18 @@ _FAILS: dict[FailOn, frozenset[str]] = {
 
 def scan(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A model file, or pkg.mod:fn that returns a module.")
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A model file, a Hugging Face directory, saved activations, or pkg.mod:fn.",
+        ),
     ],
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE|pkg.mod:fn",
-            help="Inputs: .pt, .npy, .npz, numeric CSV, or a function yielding batches. Without it, made up.",
+            metavar="FILE|DIR|pkg.mod:fn",
+            help="Inputs: .pt, .npy, .npz, numeric CSV, a folder of images, lines of text (for a model with "
+            "a tokenizer), or a function yielding batches. Without it, made up.",
         ),
     ] = None,
     factory: Annotated[
@@ -92,7 +97,7 @@ def scan(
     json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Store the run (one SQLite file).")] = None,
     view: Annotated[
-        ViewName, typer.Option(help="What counts as one sample (this version: unit).")
+        ViewName, typer.Option(help="What counts as one sample (not init, in this version).")
     ] = ViewName.unit,
     kind: Annotated[
         list[KindName] | None, typer.Option(help="Only sites of this kind (may be given again).")
@@ -109,10 +114,21 @@ def scan(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Examples in a batch, where a whole data set is given.")
     ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(min=1, help="Side of a folder's images, in pixels (else the model's, 224).")
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(metavar="M|M,M,M", help="Of pixels in [0, 1] (else the model's, ImageNet's)."),
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(metavar="S|S,S,S", help="Of pixels in [0, 1] (else as --mean).")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="Where to run, such as cpu or cuda.")] = None,
     deep: Annotated[
-        bool, typer.Option("--deep", help="Look inside attention, LSTM and GRU (not in this version).")
+        bool, typer.Option("--deep", help="Look inside attention (q, k, v), LSTM and GRU (gates).")
     ] = False,
+    logits: Annotated[bool, typer.Option("--logits", help="With --deep, attention logits too.")] = False,
     fail_on: Annotated[
         FailOn | None, typer.Option(help="Exit with 1 when a layer is at or past this verdict.")
     ] = None,
@@ -124,6 +140,7 @@ def scan(
     from gaussprobe import store
     from gaussprobe.reports import html as html_report
 
+    channels = {title: _numbers(title, text) for title, text in (("mean", mean), ("std", std))}
     # Absolute at once: a model may change the current directory.
     out, html = (None if path is None else path.absolute() for path in (out, html))
     check_outputs({"--out": out, "--html": html}, [model, data])
@@ -146,7 +163,7 @@ def scan(
                 max_samples=max_samples,
                 include=include,
                 exclude=exclude,
-                deep=deep,
+                deep="logits" if logits else deep,
                 seed=seed,
                 kind=[k.value for k in kind] if kind else None,
                 mode=mode.value,
@@ -155,6 +172,9 @@ def scan(
                 device=device,
                 factory=factory,
                 trust_pickle=trust_pickle,
+                image_size=image_size,
+                mean=channels["mean"],
+                std=channels["std"],
                 command=shlex.join(["gaussprobe", *invocation.arguments]),
                 progress=report,
             )
@@ -170,6 +190,21 @@ def scan(
         names = ", ".join(failed[:_NAMED]) + (", ..." if len(failed) > _NAMED else "")
         say("failed", f"{len(failed)} of {len(run.scores)} sites, --fail-on {fail_on}: {names}")
     return int(bool(failed))
+
+
+def _numbers(title: str, text: str | None) -> list[float] | None:
+    """One or three numbers out of an option such as `.5` or `.485,.456,.406`."""
+    if text is None:
+        return None
+    try:
+        found = [float(part) for part in text.split(",")]
+    except ValueError:
+        found = []
+    if len(found) not in (1, 3) or not all(abs(each) < float("inf") for each in found):
+        raise typer.BadParameter(f"--{title} must be one or three numbers with commas between; got {text!r}")
+    if title == "std" and min(found) <= 0:
+        raise typer.BadParameter(f"--std must be positive; got {text!r}")
+    return found
 
 
 def _show(run: Run, *, json: bool, quiet: bool, written: list[Path]) -> None:

@@ -7,18 +7,20 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import nn
 
 import gaussprobe
-from gaussprobe import borrow, models, scores
-from gaussprobe.capture import Capture, Plan
+from gaussprobe import borrow, models, scores, views
+from gaussprobe import capture as captures
+from gaussprobe.activations import SavedSites
 from gaussprobe.errors import (
     CaptureError,
     DataError,
@@ -38,6 +40,10 @@ SYNTHETIC = (
     "Activations depend on the data: do not report these numbers; pass real data."
 )
 _SEQUENCE_FIRST = "the model is sequence-first (batch_first=False): examples run along the second dimension"
+_SAVED = (
+    "{}: holds saved activations, which are scored as they are\n"
+    "leave out data, batch size, device, deep, mode and image options"
+)
 _TRAINING = "training-mode batch statistics make examples dependent: no p-values"
 
 
@@ -49,8 +55,9 @@ def scan(
     max_samples: int = 2048,
     include: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] | None = None,
-    deep: bool = False,
+    deep: bool | Literal["logits"] = False,
     seed: int = 0,
+    groups: Any = None,
     kind: Kind | Sequence[Kind] | None = None,
     mode: Mode = "eval",
     max_units: int = 4096,
@@ -58,6 +65,9 @@ def scan(
     device: str | None = None,
     factory: str | None = None,
     trust_pickle: bool = False,
+    image_size: int | None = None,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
     command: str = "",
     progress: Progress | None = None,
 ) -> Run:
@@ -67,16 +77,23 @@ def scan(
     afterwards, and nothing is written onto it.
 
     Args:
-        model: a module, a path to a model file, or `"pkg.mod:fn"`.
+        model: a module, a path to a model file or a Hugging Face directory, or `"pkg.mod:fn"`; or a file of
+            tensors, which are scored as saved activations.
         batches: an iterable of batches (a tensor, a dict of keyword arguments, or a tuple or list of
             positional ones; one surplus last element is taken as the target and dropped), a whole data set as
             one tensor or array, or a path or `"pkg.mod:fn"` as `--data` takes. None makes inputs up, loudly.
-        view: what counts as one sample; this version knows `"unit"`: each unit across examples.
+        view: what counts as one sample: `"unit"`, each unit across examples; `"layer"`, the units of a site,
+            each standardised, pooled; `"example"`, the vector of one example across units. Only `"unit"` has
+            p-values; `n_seen` and `n_tested` count the values of one such sample.
         max_samples: samples per unit that are tested, at least 8; which ones is random.
         include: shell-style patterns of site names to score, None for all.
         exclude: patterns of site names to leave out.
-        deep: look inside attention and recurrent layers; this version cannot.
+        deep: look inside attention and recurrent layers: the projections q, k and v and the gates, computed
+            again from what the layer received; `"logits"` for attention logits too.
         seed: of the sampling and of whatever the model draws while it runs.
+        groups: a label for each example, in the order of the data: examples of one group, as crops of one
+            photograph or windows of one recording, are dependent. None to take those that dict batches bring
+            under `groups`, if any.
         kind: keep only sites of these kinds, None for all.
         mode: `"eval"`, or `"train"` to see training-mode normalization (no p-values then).
         max_units: units per site that are scored; random ones, noted, where there are more.
@@ -84,6 +101,9 @@ def scan(
         device: where to run, None for where the model is; a model is moved back afterwards.
         factory: `"pkg.mod:fn"` that builds the model a state_dict belongs to.
         trust_pickle: open files that can run code.
+        image_size: pixels of a side for a folder of images, None for what the model says, else 224.
+        mean, std: of pixel values in [0, 1], one number or one per channel; None for what the model says,
+            else ImageNet's.
         command: the command line to record.
         progress: told of how the work goes on.
 
@@ -96,36 +116,47 @@ def scan(
         ForwardError: if the model's forward raises; it names the site reached last.
         SelectionError: if `include`, `exclude` or `kind` leave nothing.
         CaptureError: if the model has no site that fires.
-        UnsupportedError: for `deep` and the other views.
+        UnsupportedError: for view `"init"`.
     """
     kinds = _check_arguments(view, max_samples, deep, seed, kind, mode, max_units)
+    images = models.image_options(image_size, mean, std)
     started = time.perf_counter()
     report = progress or _silent
     target = None if device is None else borrow.open_device(device)
     with borrow.isolated_rng(seed, borrow.cuda_devices(model, target)):
         report("opening the model", 0, None)
-        opened = models.open_model(model, factory=factory, trust_pickle=trust_pickle)
-        module = opened.module
-        capture = Capture(
-            module,
-            plan=Plan(seed=seed, max_samples=max_samples, max_units=max_units),
-            include=_patterns(include),
-            exclude=_patterns(exclude),
-        )
-        with borrow.moved(module, target) as where:
-            inputs = _inputs(batches, module, batch_size, seed)
-            n_examples, notes = _run(capture, module, inputs, mode, report)
+        opened = models.open_any(model, factory=factory, trust_pickle=trust_pickle)
+        plan = captures.Plan(seed=seed, max_samples=max_samples, max_units=max_units)
+        kept, left = _patterns(include), _patterns(exclude)
+        capture: captures.FrontEnd | SavedSites
+        if isinstance(opened, models.Activations):
+            unwanted = (batches, batch_size, device)
+            if any(each is not None for each in unwanted) or images.given or deep or mode == "train":
+                raise DataError(_SAVED.format(opened.name))
+            module, where = None, torch.device("cpu")
+            capture = SavedSites(opened, plan=plan, include=kept, exclude=left, groups=groups)
+            _check_selection(capture)
+            description: Mapping[str, Any] = capture.description
+        else:
+            module = opened.module
+            capture = captures.of(
+                module, plan=plan, include=kept, exclude=left, deep=bool(deep), logits=deep == "logits"
+            )
+            with borrow.moved(module, target) as where:
+                inputs = _inputs(batches, module, batch_size, seed, opened.folder, images)
+                labels = models.Groups(inputs.groups if groups is None else groups)
+                n_examples, notes = _run(capture, module, inputs, mode, report, labels)
+            description = {**inputs.description, "n_examples": n_examples, "notes": notes}
     samples = _select(capture.samples(), kinds)
     not_captured = capture.not_captured()
     if not samples:
         raise CaptureError(_nothing(module, not_captured))
-    if mode == "train" and _has_batch_statistics(module):
+    if mode == "train" and module is not None and _has_batch_statistics(module):
         samples = [_dependent(s) for s in samples]
     scored = []
     for index, one in enumerate(samples):
         report(f"scoring {one.site.name}", index, len(samples))
-        scored.append(scores.score(one))
-    description = {**inputs.description, "n_examples": n_examples, "notes": notes}
+        scored.append(views.score(one, view=view))
     said = list(opened.notes)
     if mode == "train":
         said.append("the model ran in training mode")
@@ -150,6 +181,7 @@ def scan(
         scores=tuple(s.score for s in scored),
         pictures=tuple(s.picture for s in scored),
         not_captured=tuple(not_captured),
+        capture=tuple(capture.records()),
         warnings=tuple(said),
     )
 
@@ -157,7 +189,7 @@ def scan(
 def _check_arguments(
     view: View,
     max_samples: int,
-    deep: bool,
+    deep: bool | Literal["logits"],
     seed: int,
     kind: Kind | Sequence[Kind] | None,
     mode: Mode,
@@ -173,10 +205,13 @@ def _check_arguments(
             raise ValueError(f"{name} must be at least {least}, got {value!r}")
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed must be at least 0 and below 2**63, got {seed!r}")
-    if view != "unit":
-        raise UnsupportedError(f'view "{view}" is not in this version; it scores view "unit"')
-    if deep:
-        raise UnsupportedError("deep capture (inside attention, LSTM, GRU) is not in this version")
+    if view == "init":
+        raise UnsupportedError(
+            f'view "{view}" (one unit across random initializations) is not in this version\n'
+            'views "unit", "layer" and "example" score one model'
+        )
+    if deep not in (False, True, "logits"):
+        raise ValueError(f'deep must be True, False or "logits", got {deep!r}')
     if kind is None:
         return None
     wanted: tuple[Any, ...] = (kind,) if isinstance(kind, str) else tuple(kind)
@@ -199,56 +234,88 @@ def _silent(_what: str, _done: int, _total: int | None) -> None:
 # -- running the model
 
 
-def _inputs(batches: Any, module: nn.Module, batch_size: int | None, seed: int) -> models.Inputs:
+def _inputs(
+    batches: Any,
+    module: nn.Module,
+    batch_size: int | None,
+    seed: int,
+    folder: Path | None,
+    images: models.ImageOptions,
+) -> models.Inputs:
+    if isinstance(batches, str | Path):
+        return models.open_data(batches, module=module, batch_size=batch_size, folder=folder, images=images)
+    if images.given:
+        raise DataError("image_size, mean and std are for a folder of images as data")
     if batches is None:
         return models.infer(module, seed=seed)
-    if isinstance(batches, str | Path):
-        return models.open_data(batches, module=module, batch_size=batch_size)
     return models.from_python(batches, module=module, batch_size=batch_size)
 
 
 def _run(
-    capture: Capture, module: nn.Module, inputs: models.Inputs, mode: Mode, report: Progress
+    capture: captures.FrontEnd,
+    module: nn.Module,
+    inputs: models.Inputs,
+    mode: Mode,
+    report: Progress,
+    groups: models.Groups,
 ) -> tuple[int, list[str]]:
     """Run every batch through the model; returns the number of examples and what was noted of the data."""
     device, n_examples, notes = borrow.device_of(module), 0, dict.fromkeys(inputs.notes)
+    padded = positions = 0
     with borrow.as_found(module), torch.no_grad(), capture:
         module.train(mode == "train")
         for batch in inputs.batches:
             report("running the model", n_examples, inputs.n_examples)
+            batch, labels = models.split_groups(batch)
             args, kwargs, note = models.call_arguments(module, models.to_device(batch, device))
             size, dim = _batch_size(module, args, kwargs)
             notes |= dict.fromkeys([note] if note else [])
             notes |= dict.fromkeys([_SEQUENCE_FIRST] if dim else [])
-            _forward(capture, module, args, kwargs, size, dim)
+            mask = models.data_mask(module, args, kwargs)
+            if mask is not None:
+                padded, positions = padded + int((~mask).sum()), positions + mask.numel()
+            passing = capture.forward(size, dim, mask=mask, groups=groups.of(labels, size))
+            _forward(capture, module, args, kwargs, passing)
             if n_examples == 0:
                 _check_selection(capture)
             n_examples += size
     if n_examples == 0:
         raise DataError("the data has no batches: nothing was run")
+    notes |= dict.fromkeys(inputs.notes)  # what was learnt on the way
+    groups.check_used()
+    if padded:
+        notes[f"{padded / positions:.0%} of the positions are padding and were left out"] = None
     return n_examples, list(notes)
 
 
 def _forward(
-    capture: Capture, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], size: int, dim: int
+    capture: captures.FrontEnd,
+    module: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    passing: AbstractContextManager[None],
 ) -> None:
     try:
-        with borrow.eagerly(), capture.forward(size, dim):
+        with borrow.eagerly(), passing:
             module(*args, **kwargs)
     except GaussprobeError:
         raise
     except (Exception, SystemExit, GeneratorExit) as error:
         reached = f"after site {capture.last_site!r}" if capture.last_site else "before any site was reached"
         first = next(iter(str(error).strip().splitlines()), "")
+        wanted = None if capture.last_site else models.expectation(module)
         raise ForwardError(
-            f"the model's forward failed {reached}, on inputs {_shapes(args, kwargs)}\n"
+            f"the model's forward failed {reached}, on inputs {_shapes(args, kwargs)}"
+            f"{f'; {wanted}' if wanted else ''}\n"
             f"{type(error).__name__}: {first}"
         ) from error
 
 
 def _shapes(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     def shape(value: Any) -> str:
-        return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else type(value).__name__
+        if not isinstance(value, torch.Tensor):
+            return type(value).__name__
+        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
 
     return ", ".join([*map(shape, args), *(f"{name}={shape(v)}" for name, v in kwargs.items())])
 
@@ -265,7 +332,7 @@ def _batch_size(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any
 # -- what to keep
 
 
-def _check_selection(capture: Capture) -> None:
+def _check_selection(capture: captures.FrontEnd | SavedSites) -> None:
     """After the first batch: refuse patterns that match no site."""
     names = list(capture.sites)
     if not names or any(site.sampled for site in capture.sites.values()):
@@ -294,7 +361,7 @@ def _select(samples: list[Samples], kinds: tuple[Kind, ...] | None) -> list[Samp
     return kept
 
 
-def _nothing(module: nn.Module, missing: Sequence[NotCaptured]) -> str:
+def _nothing(module: nn.Module | None, missing: Sequence[NotCaptured]) -> str:
     if missing:
         first = missing[0]
         count = len(missing)

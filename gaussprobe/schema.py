@@ -19,7 +19,7 @@ from gaussprobe import files
 from gaussprobe.errors import StoreError
 
 APPLICATION_ID = 0x67617573  # "gaus"
-SCHEMA_VERSION = 1  # to be raised with any change to SCHEMA, comments included: SQLite keeps its text
+SCHEMA_VERSION = 2  # to be raised with any change to SCHEMA, comments included: SQLite keeps its text
 
 MAX_FILE = 2**30
 MAX_VALUE = 2**20  # bytes of one text or row
@@ -33,6 +33,7 @@ MAX_ROWS = {
     "tests": 1_600_000,
     "pictures": 100_000,
     "picture_units": 400_000,
+    "capture": 100_000,
     "not_captured": 100_000,
     "warnings": 10_000,
 }
@@ -61,6 +62,11 @@ CREATE TABLE picture_units (
     unit INTEGER NOT NULL, role TEXT NOT NULL, mean NOT NULL, sd NOT NULL, delta NOT NULL,
     below INTEGER NOT NULL, above INTEGER NOT NULL,
     edges TEXT NOT NULL, counts TEXT NOT NULL, qq_normal TEXT NOT NULL, qq_sample TEXT NOT NULL  -- JSON lists
+);
+CREATE TABLE capture (
+    id INTEGER PRIMARY KEY, site TEXT NOT NULL, kind TEXT NOT NULL, calls INTEGER NOT NULL,
+    sampled INTEGER NOT NULL, positions_available INTEGER NOT NULL, positions_per_example INTEGER NOT NULL,
+    overwritten INTEGER NOT NULL, recomputed INTEGER NOT NULL
 );
 CREATE TABLE not_captured (id INTEGER PRIMARY KEY, site TEXT NOT NULL, reason TEXT NOT NULL);
 CREATE TABLE warnings (id INTEGER PRIMARY KEY, warning TEXT NOT NULL);

@@ -125,14 +125,14 @@ def score(samples: Samples) -> Scored:
         Its score and pictures. What cannot be measured is NaN, with the reason among the notes.
     """
     notes = list(samples.sampling.caveats)
-    refusal = _refusal(samples)
-    if refusal is not None:
-        kind, reason = refusal
-        return _unscored(samples, kind, [reason, *notes])
+    refused = refusal(samples)
+    if refused is not None:
+        kind, reason = refused
+        return unscored(samples, kind, [reason, *notes])
     sample = order(samples.values)
-    notes += _constant_note(samples, sample)
+    notes += constant_note(samples, sample)
     if bool(sample.constant.all()):
-        return _unscored(samples, "constant", notes)
+        return unscored(samples, "constant", notes)
 
     sizes = _effect_sizes(samples, sample)
     summaries = _summaries(samples, sizes)
@@ -140,11 +140,11 @@ def score(samples: Samples) -> Scored:
     results = run_tests(sample, TESTS)
     called = verdict(delta.low, delta.high)
     kinds = departure.kinds(sample, sizes["delta"], negligible=NEAR)
-    notes += _interval_notes(samples, called, delta)
+    notes += interval_notes(samples, called, delta)
     notes += _unit_notes(samples, called, sizes["delta"], results[PRIMARY])
-    measured: dict[str, Any] = {name: _median(values) for name, values in sizes.items()}
+    measured: dict[str, Any] = {name: median_of(values) for name, values in sizes.items()}
     layer = replace(
-        _blank(samples),
+        blank(samples),
         **(measured | summaries),
         tests={name: _over_units(result, samples.independent) for name, result in results.items()},
         verdict=called,
@@ -155,8 +155,8 @@ def score(samples: Samples) -> Scored:
     return Scored(score=layer, picture=picture)
 
 
-def _refusal(samples: Samples) -> tuple[Departure, str] | None:
-    """Why a site cannot be scored at all, None when it can."""
+def refusal(samples: Samples, *, fewest: int = MIN_SAMPLES) -> tuple[Departure, str] | None:
+    """Why a site cannot be scored at all, None when it can: not finite, or under `fewest` examples."""
     bad = samples.nonfinite
     if bad.any:
         return "non-finite", (
@@ -164,18 +164,19 @@ def _refusal(samples: Samples) -> tuple[Departure, str] | None:
             f"in {bad.units:,} of {samples.sampling.num_features:,} units"
         )
     independent = samples.n_samples // samples.sampling.positions_per_example
-    if independent < MIN_SAMPLES:
+    if independent < fewest:
         what = "samples per unit" if independent == samples.n_samples else "examples"
-        return "none", f"{independent} {what}; at least {MIN_SAMPLES} are needed"
+        return "none", f"{independent} {what}; at least {fewest} are needed"
     return None
 
 
-def _unscored(samples: Samples, kind: Departure, notes: list[str]) -> Scored:
-    layer = replace(_blank(samples), departure=kind, notes=tuple(notes))
+def unscored(samples: Samples, kind: Departure, notes: list[str]) -> Scored:
+    """A site without a measurement, and why."""
+    layer = replace(blank(samples), departure=kind, notes=tuple(notes))
     return Scored(score=layer, picture=SitePicture(site=layer.site, step=layer.step))
 
 
-def _blank(samples: Samples) -> LayerScore:
+def blank(samples: Samples) -> LayerScore:
     """What is known of a site before anything is measured."""
     nothing = GofSummary(statistic=_NAN, pvalue=None, rejected_fraction=None)
     return LayerScore(
@@ -214,18 +215,19 @@ def _effect_sizes(samples: Samples, sample: OrderedSample) -> dict[str, torch.Te
 def _summaries(samples: Samples, sizes: Mapping[str, torch.Tensor]) -> dict[str, Summary]:
     """Median over units with its interval, and the worst unit, of delta and negentropy."""
     blocks = samples.sampling.positions_per_example
-    intervals = jackknife.median_intervals(
-        torch.cat(samples.values.chunk(blocks), dim=1),
-        samples.examples[: samples.n_samples // blocks],
-        ("delta", "negentropy"),
-        replicates=blocks,
-    )
+    with np.errstate(invalid="ignore"):  # infinite estimates, of values that repeat, have no interval
+        intervals = jackknife.median_intervals(
+            torch.cat(samples.values.chunk(blocks), dim=1),
+            samples.examples[: samples.n_samples // blocks],
+            ("delta", "negentropy"),
+            replicates=blocks,
+        )
     found = {}
     for name, interval in intervals.items():
         values = torch.nan_to_num(sizes[name], nan=-math.inf, posinf=math.inf)
         column = int(values.argmax())
         found[name] = Summary(
-            median=_median(sizes[name]),
+            median=median_of(sizes[name]),
             low=interval.low if samples.grouped else _NAN,
             high=interval.high if samples.grouped else _NAN,
             worst=float(values[column]),
@@ -235,7 +237,7 @@ def _summaries(samples: Samples, sizes: Mapping[str, torch.Tensor]) -> dict[str,
 
 
 def _over_units(result: GofResult, independent: bool) -> GofSummary:
-    statistic = _median(result.statistic)
+    statistic = median_of(result.statistic)
     if not independent:
         return GofSummary(statistic=statistic, pvalue=None, rejected_fraction=None)
     pvalues = _numpy(result.pvalue)
@@ -248,14 +250,16 @@ def _over_units(result: GofResult, independent: bool) -> GofSummary:
     )
 
 
-def _constant_note(samples: Samples, sample: OrderedSample) -> list[str]:
+def constant_note(samples: Samples, sample: OrderedSample) -> list[str]:
+    """Which units do not vary; empty where all do."""
     constant = [_unit(samples, int(c)) for c in torch.nonzero(sample.constant).flatten()]
     if not constant:
         return []
     return [f"{len(constant)} of {_scored_units(samples)} units constant, left out: {_listed(constant)}"]
 
 
-def _interval_notes(samples: Samples, called: Verdict, delta: Summary) -> list[str]:
+def interval_notes(samples: Samples, called: Verdict, delta: Summary, *, at: str = "") -> list[str]:
+    """What keeps a verdict from being definite, or makes it one of few examples."""
     n = samples.n_samples // samples.sampling.positions_per_example
     if called in ("gaussian", "near-gaussian") and n < FULL_VIEW:
         return [
@@ -268,7 +272,7 @@ def _interval_notes(samples: Samples, called: Verdict, delta: Summary) -> list[s
             return [f"{n} examples give no interval; at least {jackknife.MINIMUM_EXAMPLES} are needed"]
         return ["no interval: no unit varies in every part of the examples"]
     return [
-        f"the interval of delta spans more than one band at n_tested = {samples.n_samples:,}: "
+        f"the interval of delta spans more than one band at {at or f'n_tested = {samples.n_samples:,}'}: "
         "more examples would decide"
     ]
 
@@ -300,7 +304,7 @@ def _listed(units: list[int], most: int = 8) -> str:
     return shown if len(units) <= most else f"{shown}, ..."
 
 
-def _median(values: torch.Tensor) -> float:
+def median_of(values: torch.Tensor) -> float:
     """Median over valid units, the mean of the middle two for an even number; NaN when there are none."""
     valid = _numpy(values)
     valid = valid[~np.isnan(valid)]

@@ -21,8 +21,10 @@ from gaussprobe.errors import StoreError
 from gaussprobe.types import (
     KINDS,
     VERDICTS,
+    CaptureRecord,
     Departure,
     GofSummary,
+    Kind,
     LayerScore,
     Metadata,
     Mode,
@@ -37,6 +39,7 @@ from gaussprobe.types import (
 _SUMMARY = ("median", "low", "high", "worst")
 _SINGLE = ("qq_r2", "ks_distance", "wasserstein", "skewness", "excess_kurtosis")
 _META_TEXT = ("gaussprobe", "model", "view", "mode", "command", "created", "device")
+_RECORD_COUNTS = ("calls", "positions_available", "positions_per_example", "overwritten", "recomputed")
 _ROLES = ("median", "worst")
 _INT64 = 2**63
 _MOST_DIGITS = 40  # of a seed
@@ -170,6 +173,7 @@ def _write(connection: sqlite3.Connection, run: Run) -> None:
         (index, *_unit_row(unit)) for index, picture in enumerate(run.pictures) for unit in picture.units
     ]
     _insert(connection, "picture_units", list(_numbered(units)))
+    _insert(connection, "capture", list(_numbered([_record_row(record) for record in run.capture])))
     missed = [(_name(item.site), _text(item.reason)) for item in run.not_captured]
     _insert(connection, "not_captured", list(_numbered(missed)))
     _insert(connection, "warnings", list(_numbered([(_text(warning),) for warning in run.warnings])))
@@ -267,6 +271,7 @@ def _read(connection: sqlite3.Connection) -> Run:
             )
             for row in pictures
         ),
+        capture=tuple(_as_record(row) for row in rows("capture")),
         not_captured=tuple(
             NotCaptured(site=_as_name(row["site"]), reason=_as_text(row["reason"]))
             for row in rows("not_captured")
@@ -296,17 +301,37 @@ def _as_metadata(meta: dict[str, str]) -> Metadata:
     )
 
 
+def _record_row(record: CaptureRecord) -> tuple[Any, ...]:
+    counts = (
+        *(record.calls, int(record.sampled), record.positions_available, record.positions_per_example),
+        *(record.overwritten, record.recomputed),
+    )
+    return _name(record.site), "+".join(record.kind), *(_as_int(int(count)) for count in counts)
+
+
+def _as_record(row: sqlite3.Row) -> CaptureRecord:
+    counts = {key: _as_int(row[key]) for key in _RECORD_COUNTS}
+    if min(counts.values()) < 0:
+        raise ValueError("a count of `capture` is negative")
+    sampled = bool(_one_of(row["sampled"], (0, 1), "sampled"))
+    return CaptureRecord(site=_as_name(row["site"]), kind=_as_kinds(row["kind"]), sampled=sampled, **counts)
+
+
+def _as_kinds(value: object) -> tuple[Kind, ...]:
+    kinds = _as_text(value)
+    if len(set(kinds.split("+"))) < len(kinds.split("+")):
+        raise ValueError(f"kind {_quoted(kinds)} repeats itself")
+    return tuple(_one_of(kind, KINDS, "kind") for kind in kinds.split("+")) if kinds else ()
+
+
 def _as_score(row: sqlite3.Row, tests: dict[str, GofSummary]) -> LayerScore:
     def summary(name: str) -> Summary:
         numbers = {key: _as_number(row[f"{name}_{key}"]) for key in _SUMMARY}
         return Summary(**numbers, worst_unit=_optional(_as_int, row[f"{name}_worst_unit"]))
 
-    kinds = _as_text(row["kind"])
-    if len(set(kinds.split("+"))) < len(kinds.split("+")):
-        raise ValueError(f"kind {_quoted(kinds)} repeats itself")
     return LayerScore(
         site=_as_name(row["site"]),
-        kind=tuple(_one_of(kind, KINDS, "kind") for kind in kinds.split("+")) if kinds else (),
+        kind=_as_kinds(row["kind"]),
         step=_as_int(row["step"]),
         n_seen=_as_int(row["n_seen"]),
         n_tested=_as_int(row["n_tested"]),

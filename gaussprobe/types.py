@@ -277,6 +277,63 @@ class CaptureRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlantedLaw:
+    """What became of one law that a self-test planted: how often it was called what.
+
+    Args:
+        law: its name.
+        expected: the departure it has, `"none"` for a normal law.
+        planted: how many times it was planted.
+        right: called by its departure; `gaussian` for a normal law.
+        false_alarms: normal, and called something else.
+        missed: not normal, and called `gaussian` or `near-gaussian`.
+        other_kind: called non-gaussian, but by another departure.
+        undecided: called neither right nor wrong, mostly for want of examples.
+    """
+
+    law: str
+    expected: Departure
+    planted: int
+    right: int = 0
+    false_alarms: int = 0
+    missed: int = 0
+    other_kind: int = 0
+    undecided: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selftest:
+    """How a pipeline called what was planted in it.
+
+    Args:
+        gaussprobe: version of gaussprobe.
+        model: as the user named it.
+        seed: of the planting and the sampling.
+        data: how inputs were had; their number under `n_examples`.
+        n_sites: sites of the model that were planted in.
+        laws: each law that was planted.
+        mistakes: the site, the law and what it was called, for each wrong call.
+        notes: what a reader must know.
+        level: share of each law to be called right.
+    """
+
+    gaussprobe: str
+    model: str
+    seed: int
+    data: Mapping[str, Any]
+    n_sites: int
+    laws: tuple[PlantedLaw, ...]
+    mistakes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    level: float = 0.95
+
+    @property
+    def passed(self) -> bool:
+        """Whether each law was called right often enough."""
+        return all(law.right >= self.level * law.planted for law in self.laws)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Metadata:
     """Where a run came from: enough to do it again.
 

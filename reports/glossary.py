@@ -41,6 +41,47 @@ VIEW_MEANING: dict[View, str] = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class ViewWords:
+    """How a report speaks of what was measured under a view.
+
+    Args:
+        one: what one tested sample is; a site has several of them, or one `"pooled sample"`.
+        size: what `n_tested` counts.
+        each: what the one number of a site is.
+        has_worst: whether a site has several tested samples, one of them the worst.
+        has_pvalues: whether they are of independent values, so that there are p-values.
+    """
+
+    one: str
+    size: str
+    each: str
+    has_worst: bool = True
+    has_pvalues: bool = False
+
+
+VIEW_WORDS: dict[View, ViewWords] = {
+    "unit": ViewWords(
+        one="unit",
+        size="samples per unit",
+        each="the median over the units of a site",
+        has_pvalues=True,
+    ),
+    "layer": ViewWords(
+        one="pooled sample",
+        size="pooled values",
+        each="that of all values of a site, pooled after each unit was standardised by itself",
+        has_worst=False,
+    ),
+    "example": ViewWords(
+        one="example",
+        size="units per example",
+        each="the median over the examples of a site, each a sample of the values of its units",
+    ),
+    "init": ViewWords(one="unit", size="initializations", each="the median over the units of a site"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
 class Method:
     """One quantity of a report.
 
@@ -66,9 +107,8 @@ EFFECTS: tuple[Method, ...] = (
         formula="δ = 1 − R² − E₀[1 − R²],  R = corr(x₍ᵢ₎, mᵢ),  mᵢ = Φ⁻¹((i − 3/8) / (n + 1/4))",
         meaning=(
             "How far the Q-Q plot is from a straight line, less what a normal sample of the same size shows "
-            "on average; it can be slightly negative. The verdict rests on its median over units and the "
-            "95 % interval of that median (jackknife over 20 groups of examples, on a logarithmic "
-            "scale)."
+            "on average; it can be slightly negative. The verdict rests on that of the site and "
+            "its 95 % interval (jackknife over 20 groups of examples, on a logarithmic scale)."
         ),
         reference="Blom (1958), Statistical Estimates and Transformed Beta-Variables",
     ),
@@ -226,7 +266,7 @@ MULTIPLICITY: tuple[Method, ...] = (
 LARGE_N = (
     "With many samples a test rejects departures too small to matter, and with few it misses large ones. "
     "The verdict therefore never rests on a p-value; p-values are given beside the effect sizes, with the "
-    "number of samples per unit that was really tested."
+    "number of samples that was really tested."
 )
 
 

@@ -14,7 +14,7 @@ from markupsafe import Markup, escape
 
 from gaussprobe import files
 from gaussprobe.errors import StoreError
-from gaussprobe.reports import glossary, json_form, text
+from gaussprobe.reports import glossary, json_form, text, trust
 from gaussprobe.types import VERDICTS, LayerScore, Run, SitePicture, UnitPicture, Verdict
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -103,6 +103,7 @@ def render(run: Run) -> str:
     from gaussprobe.reports import figures  # seaborn takes seconds, and checking a path needs none of it
 
     scores = text.shown(run)
+    words = glossary.VIEW_WORDS[run.metadata.view]
     pictures = {(picture.step, picture.site): picture for picture in run.pictures}
     panels: dict[int, _Panel] = {}
     with figures.figure_style():
@@ -112,7 +113,7 @@ def render(run: Run) -> str:
                 anchor=f"site-{position}",
                 position=position,
                 score=score,
-                figures=_figures(score, picture, f"f{position}"),
+                figures=_figures(score, picture, f"f{position}", words),
             )
     layers, activations = text.split(scores)
     page: str = _template().render(
@@ -125,8 +126,10 @@ def render(run: Run) -> str:
         synthetic=text.synthetic_sentence(run),
         step_sentence=text.step_sentence(run),
         data_notes=text.data_notes(run),
+        capture_sentences=trust.sentences(run),
         noun=text.noun(layers),
-        verdict_legend=text.verdict_legend(),
+        verdict_legend=text.verdict_legend(run.metadata.view),
+        words=words,
         name_legend=_coded(text.name_legend(score.site for score in scores)),
         tally=text.tally(layers),
         tests=list(dict.fromkeys(name for score in scores for name in score.tests)),
@@ -201,27 +204,35 @@ def _breakable(name: str) -> Markup:
     return Markup("<wbr>").join(parts)
 
 
-def _figures(score: LayerScore, picture: SitePicture | None, key: str) -> tuple[_Figure, ...]:
+def _figures(
+    score: LayerScore, picture: SitePicture | None, key: str, words: glossary.ViewWords
+) -> tuple[_Figure, ...]:
     from gaussprobe.reports import figures
 
     units = () if picture is None else picture.units
     drawn = []
     for index, unit in enumerate(units):
-        title = f"Histogram of unit {unit.unit} of {score.site}, the {unit.role} unit, against the normal law"
+        what = f"{words.one} {unit.unit} of {score.site}, the {unit.role} {words.one}"
+        if not words.has_worst:
+            what = f"the {words.one} of {score.site}"
+        title = f"Histogram of {what}, against the normal law"
         svg = figures.histogram(unit, title, f"{key}h{index}")
         if svg:
-            drawn.append(_Figure(svg=Markup(svg), caption=_caption(unit)))  # noqa: S704  escaped where made
-    title = f"Q-Q plot of {' and '.join(f'the {unit.role} unit' for unit in units)} of {score.site}"
+            caption = _caption(unit, words)
+            drawn.append(_Figure(svg=Markup(svg), caption=caption))  # noqa: S704  escaped where made
+    those = " and ".join(f"the {unit.role} {words.one}" for unit in units if words.has_worst)
+    title = f"Q-Q plot of {those or f'the {words.one}'} of {score.site}"
     svg = figures.qq_plot(units, title, f"{key}q")
     if svg:
         drawn.append(_Figure(svg=Markup(svg), caption=_QQ_CAPTION))  # noqa: S704  escaped where made
     return tuple(drawn)
 
 
-def _caption(unit: UnitPicture) -> str:
-    role = unit.role.capitalize()
-    caption = f"{role} unit, no. {unit.unit}: delta {_typeset(text.number(unit.delta))}"
-    caption += f", mean {_typeset(text.number(unit.mean))}, sd {text.number(unit.sd)}"
+def _caption(unit: UnitPicture, words: glossary.ViewWords) -> str:
+    which = f"{unit.role} {words.one}, no. {unit.unit}" if words.has_worst else words.one
+    caption = f"{which[0].upper()}{which[1:]}: delta {_typeset(text.number(unit.delta))}"
+    if words.has_worst:  # a pooled sample is standardised
+        caption += f", mean {_typeset(text.number(unit.mean))}, sd {text.number(unit.sd)}"
     outside = unit.below + unit.above
     if outside:
         caption += f"; {outside:,} of {outside + sum(unit.counts):,} samples lie beyond the range drawn"
@@ -267,7 +278,9 @@ def _provenance(run: Run) -> list[tuple[str, str]]:
         ("Command", metadata.command or "run from Python"),
         ("Model", metadata.model),
         ("Data", "; ".join(known) or "not recorded"),
-        ("Samples per unit", f"at most {metadata.max_samples:,}; the number tested stands with each site"),
+        ("Samples per unit", f"at most {metadata.max_samples:,}; the number tested stands with each site")
+        if metadata.view == "unit"
+        else ("Examples", f"at most {metadata.max_samples:,}"),
         ("Seed", str(metadata.seed)),
         ("View", f"{metadata.view}: {glossary.VIEW_MEANING[metadata.view]}"),
         ("Mode and device", f"{metadata.mode}, {metadata.device}"),

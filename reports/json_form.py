@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from gaussprobe.types import LayerScore, Run, Summary
@@ -17,9 +18,9 @@ def to_json(run: Run) -> dict[str, Any]:
         run: the run.
 
     Returns:
-        The keys `gaussprobe, model, view, seed, data, sites, not_captured, warnings`; `sites` in step, then
-        execution order. NaN and infinities are the strings `"NaN"`, `"Infinity"` and `"-Infinity"`; what was
-        withheld is None.
+        The keys `gaussprobe, model, view, seed, data, sites, not_captured, warnings, capture`; `sites` in
+        step, then execution order; `capture` says what happened at every site that fired, sampled or not. NaN
+        and infinities are the strings `"NaN"`, `"Infinity"` and `"-Infinity"`; what was withheld is None.
     """
     metadata = run.metadata
     return {
@@ -31,6 +32,7 @@ def to_json(run: Run) -> dict[str, Any]:
         "sites": [site_to_json(score) for score in run.scores],
         "not_captured": [{"site": item.site, "reason": item.reason} for item in run.not_captured],
         "warnings": list(run.warnings),
+        "capture": [{**asdict(record), "kind": list(record.kind)} for record in run.capture],
     }
 
 

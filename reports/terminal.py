@@ -14,7 +14,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from gaussprobe.reports import text
+from gaussprobe.reports import glossary, text, trust
+from gaussprobe.reports.glossary import ViewWords
 from gaussprobe.types import LayerScore, Run, Verdict
 
 _STYLE: dict[Verdict, str] = {
@@ -63,7 +64,8 @@ def render(run: Run, console: Console) -> None:
     """Print a run: the headline, the layers worst first, outputs of nonlinearities, notes, gaps, warnings.
 
     Where there is room each site has one line; else a row is stacked and negentropy left out; below some 60
-    columns each site is a short paragraph. Verdict, delta, worst unit and n tested are always there, and a
+    columns each site is a short paragraph. Verdict, delta, n tested and, where there is one, the worst unit
+    or example are always there, and a
     site's name is folded, never cut.
 
     Args:
@@ -71,38 +73,40 @@ def render(run: Run, console: Console) -> None:
         console: where to print; it decides width and whether there is colour.
     """
     layers, activations = text.split(text.shown(run))
+    words = glossary.VIEW_WORDS[run.metadata.view]
     _say(console, text.synthetic_sentence(run), "bold reverse yellow")
     _say(console, text.headline(run), "bold")
     _say(console, text.step_sentence(run))
     if layers or activations:
         console.print()
     if layers:
-        _sites(layers, console)
+        _sites(layers, console, words)
     if activations:
         _say(console, "Outputs of nonlinearities, not counted above", "bold")
-        _sites(activations, console)
+        _sites(activations, console, words)
     if layers or activations:
+        _say(console, text.verdict_legend(run.metadata.view), "dim")
         _legend(layers + activations, console)
     _list(console, "Data", text.data_notes(run))
     notes = [f"{_some_sites(sites)}: {note}" for note, sites in text.gathered_notes(layers + activations)]
     _list(console, "Notes", notes)
+    _list(console, "Capture", trust.sentences(run))
     _list(console, "Not captured", [f"{item.site}: {item.reason}" for item in run.not_captured])
     _list(console, "Warnings", run.warnings)
     _say(console, _provenance(run), "dim")
 
 
 def _legend(scores: Sequence[LayerScore], console: Console) -> None:
-    _say(console, text.verdict_legend(), "dim")
     _say(console, text.name_legend(score.site for score in scores), "dim")
     console.print()
 
 
-def _sites(scores: Sequence[LayerScore], console: Console) -> None:
+def _sites(scores: Sequence[LayerScore], console: Console, words: ViewWords) -> None:
     """Print the first layout in which names have room."""
     names = [text.plain(score.site, console.encoding) for score in scores]
     longest = max(map(len, names))
     kinds = [_kinds(score) for score in scores]
-    wide, stacked = _wide_columns(scores), _stacked_columns(scores)
+    wide, stacked = _wide_columns(scores, words), _stacked_columns(scores, words)
     kind = _Column(header=("kind",), cells=tuple((line,) for line in kinds), right=False)
     alone = max(longest, len("site"))
     with_kinds = max(alone, *(len(line) + len(_INDENT) for line in kinds))
@@ -116,7 +120,7 @@ def _sites(scores: Sequence[LayerScore], console: Console) -> None:
             _table(names, below, columns, min(room, wanted), console)
             return
     for name, score in zip(names, scores, strict=True):
-        _paragraph(name, score, console)
+        _paragraph(name, score, console, words)
 
 
 def _table(
@@ -148,13 +152,14 @@ def _lines(column: _Column, row: int) -> Text:
     return Text.assemble(result, *((f"\n{line}", "dim") for line in others))
 
 
-def _paragraph(name: str, score: LayerScore, console: Console) -> None:
-    unit = " ".join(_worst(score))
+def _paragraph(name: str, score: LayerScore, console: Console, words: ViewWords) -> None:
     console.print(_Trimmed(Text(f"{name} ({_kinds(score)})", style="bold", overflow="fold")))
     said = Text(f"{_INDENT}{score.verdict}", style=_STYLE[score.verdict])
     console.print(_Trimmed(Text.assemble(said, f", {text.departure(score)}; {text.delta_text(score)}")))
-    n_tested = f"n tested {score.n_tested:,} of {score.n_seen:,}"
-    console.print(_Trimmed(Text(f"{_INDENT}worst unit {unit}; p {_pvalue(score)}; {n_tested}")))
+    parts = [f"worst {words.one} {' '.join(_worst(score))}"] if words.has_worst else []
+    parts += [f"p {_pvalue(score)}"] if words.has_pvalues else []
+    parts.append(f"n tested {score.n_tested:,} of {score.n_seen:,}")
+    console.print(_Trimmed(Text(_INDENT + "; ".join(parts))))
     console.print()
 
 
@@ -174,7 +179,12 @@ def _column(*header: str, cells: Iterable[str]) -> _Column:
     return _Column(header=header, cells=tuple((cell,) for cell in cells))
 
 
-def _wide_columns(scores: Sequence[LayerScore]) -> list[_Column]:
+def _wide_columns(scores: Sequence[LayerScore], words: ViewWords) -> list[_Column]:
+    worst = _column(f"worst {words.one}", "(its delta)", cells=(" ".join(_worst(s)) for s in scores))
+    tests = [
+        _column("units", "reject.", cells=(_rejected(s) for s in scores)),
+        _column("p", cells=(_pvalue(s) for s in scores)),
+    ]
     return [
         _Column(
             header=("verdict",),
@@ -185,15 +195,16 @@ def _wide_columns(scores: Sequence[LayerScore]) -> list[_Column]:
         _Column(header=("departure",), cells=tuple((text.departure(s),) for s in scores), right=False),
         _column("delta [95% interval]", cells=(" ".join(pair).strip() for pair in _intervals(scores))),
         _column("J", "(nats)", cells=(text.number(s.negentropy.median) for s in scores)),
-        _column("worst unit", "(its delta)", cells=(" ".join(_worst(s)) for s in scores)),
-        _column("units", "reject.", cells=(_rejected(s) for s in scores)),
-        _column("p", cells=(_pvalue(s) for s in scores)),
+        *([worst] if words.has_worst else []),
+        *(tests if words.has_pvalues else []),
         _column("n", "tested", cells=(f"{s.n_tested:,}" for s in scores)),
         _column("of n", "seen", cells=(f"{s.n_seen:,}" for s in scores)),
     ]
 
 
-def _stacked_columns(scores: Sequence[LayerScore]) -> list[_Column]:
+def _stacked_columns(scores: Sequence[LayerScore], words: ViewWords) -> list[_Column]:
+    worst = _Column(header=("worst", words.one), cells=tuple(_worst(s) for s in scores))
+    test = _Column(header=("p", "rej."), cells=tuple((_pvalue(s), _rejected(s)) for s in scores))
     return [
         _Column(
             header=("verdict", "departure"),
@@ -202,8 +213,8 @@ def _stacked_columns(scores: Sequence[LayerScore]) -> list[_Column]:
             right=False,
         ),
         _Column(header=("delta", "[95%]"), cells=tuple((first, rest) for first, rest in _intervals(scores))),
-        _Column(header=("worst", "unit"), cells=tuple(_worst(s) for s in scores)),
-        _Column(header=("p", "rej."), cells=tuple((_pvalue(s), _rejected(s)) for s in scores)),
+        *([worst] if words.has_worst else []),
+        *([test] if words.has_pvalues else []),
         _Column(header=("n", "tested"), cells=tuple((f"{s.n_tested:,}", f"of {s.n_seen:,}") for s in scores)),
     ]
 
@@ -282,13 +293,15 @@ def _say(console: Console, sentence: str | None, style: str = "") -> None:
 
 def _provenance(run: Run) -> str:
     metadata = run.metadata
+    words = glossary.VIEW_WORDS[metadata.view]
+    units = f"at most {metadata.max_samples:,} samples per unit"
     parts = [
         metadata.model,
         f"view {metadata.view}",
         f"{metadata.mode} mode",
         f"seed {metadata.seed}",
-        f"at most {metadata.max_samples:,} samples per unit",
-        f"p: Simes over units of {text.PRIMARY_TEST}, - where withheld",
+        units if metadata.view == "unit" else f"at most {metadata.max_samples:,} examples",
+        *([f"p: Simes over units of {text.PRIMARY_TEST}, - where withheld"] if words.has_pvalues else []),
         f"gaussprobe {metadata.gaussprobe}",
     ]
     return "; ".join(parts)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from gaussprobe.reports import glossary
-from gaussprobe.types import VERDICTS, GofSummary, LayerScore, Run, Summary, Verdict
+from gaussprobe.types import VERDICTS, GofSummary, LayerScore, Run, Summary, Verdict, View
 
 PRIMARY_TEST = "shapiro_wilk"
 NOT_AVAILABLE = "n/a"
@@ -287,12 +287,14 @@ def worst_unit(summary: Summary) -> int | None:
     return None if alike else summary.worst_unit
 
 
-def verdict_legend() -> str:
+def verdict_legend(view: View = "unit") -> str:
     """What a verdict rests on, and what a p-value beside it is for."""
-    return (
-        f"Verdict: by delta and its interval (bands {glossary.BANDS}); p only says whether a departure is "
-        "detectable. Worst unit: the one with the largest delta, by its index from 0."
-    )
+    words = glossary.VIEW_WORDS[view]
+    said = f"Verdict: by delta and its interval (bands {glossary.BANDS})"
+    said += "; p only says whether a departure is detectable." if words.has_pvalues else "."
+    if words.has_worst:
+        said += f" Worst {words.one}: the one with the largest delta, by its index from 0."
+    return said
 
 
 def name_legend(sites: Iterable[str]) -> str:

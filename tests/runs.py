@@ -13,6 +13,7 @@ from scipy import special
 from gaussprobe.types import (
     KINDS,
     VERDICTS,
+    CaptureRecord,
     Departure,
     GofSummary,
     Kind,
@@ -287,6 +288,17 @@ def build_run(*, synthetic: bool = True, **replaced: Any) -> Run:
         metadata=metadata,
         scores=scores,
         pictures=_pictures(scores),
+        capture=tuple(
+            CaptureRecord(
+                site=score.site,
+                kind=score.kind,
+                calls=14 if index else 3,
+                sampled=True,
+                positions_available=196 if "conv" in score.site else 1,
+                overwritten=14 * (index == 1),
+            )
+            for index, score in enumerate(scores)
+        ),
         not_captured=(
             NotCaptured(site="layers.0.attention", reason="fused attention: its inside needs --deep"),
             NotCaptured(site="heads.spare", reason="never called in the forward pass"),
@@ -422,6 +434,20 @@ runs = st.builds(
     ),
     scores=st.lists(scores, max_size=3).map(tuple),
     pictures=st.lists(pictures, max_size=2).map(tuple),
+    capture=st.lists(
+        st.builds(
+            CaptureRecord,
+            site=words,
+            kind=st.sets(st.sampled_from(KINDS)).map(lambda kinds: tuple(k for k in KINDS if k in kinds)),
+            calls=counts,
+            sampled=st.booleans(),
+            positions_available=counts,
+            positions_per_example=counts,
+            overwritten=counts,
+            recomputed=counts,
+        ),
+        max_size=3,
+    ).map(tuple),
     not_captured=st.lists(st.builds(NotCaptured, site=words, reason=words), max_size=2).map(tuple),
     warnings=st.lists(words, max_size=2).map(tuple),
 )

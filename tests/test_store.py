@@ -244,7 +244,7 @@ def test_load_reads_no_schema_but_its_own(tmp_path: Path, script: str) -> None:
 def test_schema_changes_with_its_version() -> None:
     """The text of the schema is what a file is held to: whoever edits it raises SCHEMA_VERSION too."""
     digest = hashlib.sha256(schema.SCHEMA.encode()).hexdigest()
-    assert (schema.SCHEMA_VERSION, digest[:16]) == (1, "359738e9d76b7e50")
+    assert (schema.SCHEMA_VERSION, digest[:16]) == (2, "bfb5ba72f047d164")
 
 
 def test_load_does_not_work_without_end(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,7 +386,7 @@ def cut(path: Path, size: int) -> None:
         (foreign, "is not a gaussprobe run"),
         (lambda path: cut(path, 50), "is cut short"),
         (lambda path: cut(path, 9_000), "is cut short"),
-        (lambda path: edited(path, "PRAGMA user_version = 99"), "schema 99, this one reads 1"),
+        (lambda path: edited(path, "PRAGMA user_version = 99"), "schema 99, this one reads 2"),
         (lambda path: edited(path, "DROP TABLE tests"), "is damaged"),
         (lambda path: edited(path, "DELETE FROM meta"), "is damaged"),
         (lambda path: edited(path, "UPDATE meta SET value = '[1]' WHERE key = 'data'"), "is damaged"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +13,14 @@ import torch
 
 from gaussprobe.capture import sampling
 from gaussprobe.capture.layout import Axes, read_axes
+from gaussprobe.capture.rows import Rows
 from gaussprobe.types import KINDS, Kind, NonFinite, Samples, Sampling, Site
 
+Made = TypeVar("Made")
+
 _UNREAD_PADDING = "which of its positions are padding could not be told: they are among its samples"
+# Values that are copied at once on the way to the reservoir.
+_AT_ONCE = 2**20
 _SMALL_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -42,6 +49,7 @@ class Batch:
         dim: the dimension they run along in the model's input.
         mask: `(n_examples, positions)` bool, False where a position is padding; None where all are data.
         groups: `(n_examples,)` which examples belong together, as crops of one photograph do; None for none.
+        memo: what is the same for all sites of the batch, by what it depends on.
     """
 
     first: int
@@ -49,6 +57,14 @@ class Batch:
     dim: int = 0
     mask: torch.Tensor | None = None
     groups: sampling.Indices | None = None
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, key: tuple[Any, ...], make: Callable[[], Made]) -> Made:
+        """What `make` gives, made for the first site that asks."""
+        if key not in self.memo:
+            self.memo[key] = make()
+        made: Made = self.memo[key]
+        return made
 
 
 @dataclass(kw_only=True)
@@ -76,24 +92,27 @@ class SiteAccumulator:
     calls: int = 0
     overwritten: int = 0
     recomputed: int = 0
+    last_finite: bool = False  # whether all values of the tensor that passed last are known to be finite
     _n_values: int = 0
     _nan: int = 0
     _inf: int = 0
     _bad_units: torch.Tensor | None = None
     _example_dim: int = 0
     _units: sampling.Indices | None = None
-    _rows: sampling.Reservoir | None = None
+    _rows: Rows | None = None
     _spare: int = sampling.MAX_POSITIONS - 1
     _spares: list[tuple[sampling.Indices, torch.Tensor]] = field(default_factory=list)
 
-    def update(self, tensor: torch.Tensor, unit_dim: int, batch: Batch) -> None:
+    def update(self, tensor: torch.Tensor, unit_dim: int, batch: Batch, *, finite: bool = False) -> None:
         """Take rows of a tensor now: what happens to the tensor afterwards does not matter.
 
         Args:
             tensor: as it stands at the site.
             unit_dim: dimension of the units.
             batch: the batch that is passing.
+            finite: whether its values are known to be finite, and need not be looked at.
         """
+        self.last_finite = False
         if not self.sampled or self.failure is not None:
             return
         if tensor.is_quantized:
@@ -110,7 +129,7 @@ class SiteAccumulator:
             self.num_features = width
             self._example_dim = axes.example_dim
             self._units = sampling.unit_subset(self.plan.seed, width, self.plan.max_units)
-            self._rows = sampling.Reservoir(self.plan.max_samples)
+            self._rows = Rows(self.plan.max_samples)
         elif width != self.num_features:
             self.failure = f"its number of units changed from {self.num_features} to {width} between batches"
             return
@@ -120,7 +139,7 @@ class SiteAccumulator:
                 self.caveats.append(caveat)
         self.independent &= axes.examples == "known"
         self.grouped &= axes.examples != "unknown"
-        self._count(axes.tensor, mask)
+        self._count(axes.tensor, mask, finite=finite)
         # Where rows are examples they carry the batch's numbering, so that all sites keep the same examples.
         first = self.n_rows if axes.examples == "unknown" else batch.first
         examples, valid = np.arange(first, first + rows), None
@@ -131,7 +150,7 @@ class SiteAccumulator:
             self.n_seen -= int((~valid).sum())
             available = int(valid.sum(axis=1).max())
         self.positions_available = max(self.positions_available, available)
-        self.n_rows += self._take(axes.tensor, axes.grid, examples, valid)
+        self.n_rows += self._take(axes.tensor, axes.grid, examples, valid, batch)
 
     def _take(
         self,
@@ -139,6 +158,7 @@ class SiteAccumulator:
         grid: tuple[int, ...],
         examples: sampling.Indices,
         valid: npt.NDArray[np.bool_] | None,
+        batch: Batch,
     ) -> int:
         """Offer one row or more of each example to the reservoir; returns how many examples have any."""
         assert self._rows is not None
@@ -157,23 +177,36 @@ class SiteAccumulator:
         self._spare = min(self._spare, count - 1)
         if not self._spare:
             self._spares.clear()
-        keys = sampling.row_keys(seed, examples)
+        which = (int(examples[0]), int(examples[-1]), len(examples))
+        keys = batch.once(("keys", *which), lambda: sampling.row_keys(seed, examples))
         wanted = self._rows.wanted(keys)
         if len(wanted) == 0:
             return len(examples)
         chosen = examples[wanted]
         if valid is None:
-            where = sampling.positions(seed, chosen, grid, count)
+            places = batch.once(
+                (*grid, count, *which), lambda: sampling.positions(seed, examples, grid, count)
+            )
         else:
-            where = (sampling.valid_positions(seed, chosen, valid[wanted], count),)
-        values = sampling.gather(tensor, wanted, where, self._units).cpu()
-        self._rows.add(keys[wanted], chosen, values[:, 0].contiguous())
-        if self._spare:
-            self._spares.append((chosen, values[:, 1:]))
+            places = batch.once(
+                ("valid", count, *which), lambda: (sampling.valid_positions(seed, examples, valid, count),)
+            )
+        where = places if len(chosen) == len(examples) else tuple(index[wanted] for index in places)
+        width = count * (int(tensor.shape[-1]) if self._units is None else len(self._units))
+        step = max(1, _AT_ONCE // width)
+        for start in range(0, len(wanted), step):
+            part = slice(start, start + step)
+            values = sampling.gather(
+                tensor, wanted[part], tuple(index[part] for index in where), self._units
+            ).cpu()
+            self._rows.add(keys[wanted[part]], chosen[part], values[:, 0])
+            if self._spare:
+                self._spares.append((chosen[part], values[:, 1:]))
         return len(examples)
 
-    def _count(self, tensor: torch.Tensor, mask: torch.Tensor | None) -> None:
-        found = sampling.count_nonfinite(tensor)
+    def _count(self, tensor: torch.Tensor, mask: torch.Tensor | None, *, finite: bool) -> None:
+        found = None if finite else sampling.count_nonfinite(tensor)
+        self.last_finite = found is None
         if mask is None:
             self._n_values += tensor.numel()
         else:
@@ -200,11 +233,10 @@ class SiteAccumulator:
             step: to be recorded with them.
             groups: which examples belong together, by their number; None for none.
         """
-        if self.failure is not None or self._rows is None or self._rows.values is None:
+        if self.failure is not None or self._rows is None or not self._rows.count:
             return None
-        assert self._rows.examples is not None
         assert self.num_features is not None
-        values, examples = self._rows.values, self._rows.examples
+        values, examples = self._rows.in_order()
         caveats, independent = list(self.caveats), self.independent
         if groups is not None and self.grouped:
             rows, examples = len(examples), groups[examples]

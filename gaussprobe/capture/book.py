@@ -20,9 +20,9 @@ from gaussprobe.capture.accumulate import Batch, Plan, SiteAccumulator
 from gaussprobe.capture.layout import LayoutMemory
 from gaussprobe.types import KINDS, CaptureRecord, Kind, NotCaptured, Samples, Site
 
-# What a planted value of a site is made by, for `gaussprobe selftest`: the site and its tensor in, one of the
-# same shape out.
-Plant = Callable[[Site, torch.Tensor], torch.Tensor]
+# What a planted value of a site is made by, for `gaussprobe selftest`: the site, its tensor, the dimension of
+# its units and the batch in, a tensor of the same shape out.
+Plant = Callable[[Site, torch.Tensor, int, Batch], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -128,26 +128,48 @@ class SiteBook:
             if site.failure is not None
         ]
 
-    def see_input(self, path: str, function: str | None, tensor: torch.Tensor | None) -> None:
-        """A nonlinearity receives a tensor: the site that made it, or a site of its own."""
+    def see_input(self, path: str, function: str | None, tensor: torch.Tensor | None) -> bool:
+        """A nonlinearity receives a tensor: the site that made it, or a site of its own.
+
+        Returns:
+            Whether all its values are known to be finite.
+        """
         if tensor is None:
-            return
+            return False
         version = _version(tensor)
         for trace in reversed(self._traces.get(_address(tensor) or 0, [])):
             if trace.numel == tensor.numel() and trace.version == version:
-                self.sites[trace.site].kinds.add("preactivation")
-                return
+                maker = self.sites[trace.site]
+                maker.kinds.add("preactivation")
+                return maker.last_finite
         call = self._calls[path, function] + 1
         site = Site(path=path, function=function, is_input=True, call=call)
         self._record(site, "preactivation", tensor, None)
+        return self.sites[site.name].last_finite
 
     def see_output(
-        self, path: str, function: str | None, kind: Kind, tensor: torch.Tensor, unit_dim: int | None
+        self,
+        path: str,
+        function: str | None,
+        kind: Kind,
+        tensor: torch.Tensor,
+        unit_dim: int | None,
+        *,
+        finite: bool = False,
     ) -> None:
-        """A module or a function gives a tensor: its site, or that of its next call."""
+        """A module or a function gives a tensor: its site, or that of its next call.
+
+        Args:
+            path: of the module.
+            function: the function it calls, None for the module's own output.
+            kind: of the site.
+            tensor: what is given.
+            unit_dim: dimension of its units, None where that is not known.
+            finite: whether its values are known to be finite, and need not be looked at.
+        """
         self._calls[path, function] += 1
         site = Site(path=path, function=function, call=self._calls[path, function])
-        self._record(site, kind, tensor, unit_dim)
+        self._record(site, kind, tensor, unit_dim, finite=finite)
 
     def see_again(self, path: str, function: str | None = None) -> None:
         """A module runs a second time within a backward pass: what it gives is no further sample."""
@@ -155,7 +177,9 @@ class SiteBook:
         if site is not None:
             site.recomputed += 1
 
-    def _record(self, site: Site, kind: Kind, tensor: torch.Tensor, unit_dim: int | None) -> None:
+    def _record(
+        self, site: Site, kind: Kind, tensor: torch.Tensor, unit_dim: int | None, *, finite: bool = False
+    ) -> None:
         name = site.name
         accumulator = self.sites.get(name)
         if accumulator is None:
@@ -165,12 +189,14 @@ class SiteBook:
         accumulator.calls += 1
         self.last_site = name
         try:
-            self._sample(accumulator, tensor, unit_dim)
+            self._sample(accumulator, tensor, unit_dim, finite=finite)
         except Exception as error:  # noqa: BLE001  (a tensor we cannot read must not break the user's forward)
             first = next(iter(str(error).splitlines()), "")
             accumulator.failure = f"its tensor could not be read: {type(error).__name__}: {first[:120]}"
 
-    def _sample(self, accumulator: SiteAccumulator, tensor: torch.Tensor, unit_dim: int | None) -> None:
+    def _sample(
+        self, accumulator: SiteAccumulator, tensor: torch.Tensor, unit_dim: int | None, *, finite: bool
+    ) -> None:
         address = _address(tensor)
         if address is not None:
             if unit_dim is None:
@@ -179,8 +205,8 @@ class SiteBook:
                 self._memory.learn(tensor.shape, unit_dim)
             self._follow(address, tensor, accumulator.site.name)
         if self.plant is not None and accumulator.sampled:
-            tensor = self.plant(accumulator.site, tensor)
-        accumulator.update(tensor, unit_dim or 0, self._batch)
+            tensor, finite = self.plant(accumulator.site, tensor, unit_dim or 0, self._batch), False
+        accumulator.update(tensor, unit_dim or 0, self._batch, finite=finite)
 
     def _follow(self, address: int, tensor: torch.Tensor, site: str) -> None:
         """Note a tensor as that of a site, and which sites' tensors are no longer what they were."""

@@ -10,10 +10,12 @@ from typing import Protocol, Self
 import torch
 from torch import nn
 
+from gaussprobe.capture import graph, scripted
 from gaussprobe.capture.accumulate import Plan, SiteAccumulator
 from gaussprobe.capture.book import Plant
 from gaussprobe.capture.recorder import Capture
 from gaussprobe.capture.sampling import Indices
+from gaussprobe.errors import UnsupportedError
 from gaussprobe.types import CaptureRecord, NotCaptured, Samples
 
 
@@ -66,4 +68,12 @@ def of(
     plant: Plant | None = None,
 ) -> FrontEnd:
     """The capture that fits a model; arguments as `recorder.Capture` takes them."""
+    if deep and (scripted.handles(model) or graph.handles(model)):
+        raise UnsupportedError(
+            "deep looks inside layers of eager models\nthe model is a compiled program: leave it out"
+        )
+    if scripted.handles(model):
+        return scripted.ScriptCapture(model, plan=plan, include=include, exclude=exclude, plant=plant)
+    if graph.handles(model):
+        return graph.GraphCapture(model, plan=plan, include=include, exclude=exclude, plant=plant)
     return Capture(model, plan=plan, include=include, exclude=exclude, deep=deep, logits=logits, plant=plant)

@@ -67,9 +67,9 @@ _MODULE_KINDS: tuple[tuple[Kind, tuple[type[nn.Module], ...]], ...] = (
 
 # Modules that compute affine maps and gates without calling child modules: nothing inside them fires a hook.
 FUSED: dict[type[nn.Module], str] = {
-    nn.RNNBase: "its gates are computed inside one fused call",
-    nn.RNNCellBase: "its gates are computed inside one fused call",
-    nn.MultiheadAttention: "its projections are computed inside one fused call",
+    nn.RNNBase: "its gates are computed inside one fused call (deep looks inside)",
+    nn.RNNCellBase: "its gates are computed inside one fused call (deep looks inside)",
+    nn.MultiheadAttention: "its projections are computed inside one fused call (deep looks inside)",
 }
 
 # Not nonlinearities of a unit: what they receive is nobody's pre-activation.
@@ -87,6 +87,18 @@ _NORM = "batch_norm layer_norm group_norm instance_norm rms_norm local_response_
 
 # Matrix products are affine layers only where one factor is a parameter of the model.
 PRODUCTS = frozenset({"matmul", "mm", "bmm", "addmm", "baddbmm"})
+
+
+# Functions that give finite values for finite ones, however large.
+FINITE = frozenset("relu relu6 hardtanh sigmoid tanh hardsigmoid gelu silu logsigmoid softsign".split())
+_FINITE_MODULES = (
+    *(nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Tanh, nn.Hardsigmoid, nn.GELU, nn.SiLU, nn.LogSigmoid, nn.Softsign),
+)
+
+
+def keeps_finite(module: nn.Module) -> bool:
+    """Whether a stock activation gives finite values for finite ones, however large."""
+    return type(module) in _FINITE_MODULES
 
 
 def module_kind(module: nn.Module) -> Kind | None:

@@ -8,7 +8,7 @@ nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -35,6 +35,7 @@ class _Frame:
     path: str
     module: nn.Module
     kind: Kind | None  # of a layer that is one site: what it calls inside is its own business
+    finite: bool = False  # whether what it gives is finite because what it received is
 
 
 class Capture:
@@ -166,11 +167,12 @@ class Capture:
         def pre_hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             if not self._active():
                 return
-            received = first_tensor((*args, *kwargs.values()))
+            received, finite = first_tensor((*args, *kwargs.values())), False
             kind = self._kind(path, module, received)
             if kind == "activation" and not self._inside_atomic():
-                self.book.see_input(path, None, received)
-            self._stack.append(_Frame(path, module, kind))
+                with _ours():
+                    finite = self.book.see_input(path, None, received) and kinds_.keeps_finite(module)
+            self._stack.append(_Frame(path, module, kind, finite))
 
         return pre_hook
 
@@ -180,16 +182,17 @@ class Capture:
                 if self._running:
                     self.book.see_again(path)
                 return
-            kind: Kind | None = None
+            frame = None
             while self._stack:
                 frame = self._stack.pop()
                 if frame.module is module:
-                    kind = frame.kind
                     break
             if self._inside_atomic():
                 return
-            if kind is not None and isinstance(output, torch.Tensor):
-                self.book.see_output(path, None, kind, output, layout.module_unit_dim(module, output))
+            if frame is not None and frame.kind is not None and isinstance(output, torch.Tensor):
+                with _ours():
+                    unit_dim = layout.module_unit_dim(module, output)
+                    self.book.see_output(path, None, frame.kind, output, unit_dim, finite=frame.finite)
             elif self.deep and kinds_.fused_reason(module) is not None and output is not None:
                 self._look_inside(path, module, args, kwargs, output)
 
@@ -248,16 +251,25 @@ class Capture:
             return func(*args, **kwargs)
         if name in kinds_.PRODUCTS and not any(isinstance(a, nn.Parameter) for a in args):
             return func(*args, **kwargs)
-        path = self._stack[-1].path if self._stack else ""
+        path, finite = self._stack[-1].path if self._stack else "", False
         if kind == "activation":
-            self.book.see_input(path, name, first_tensor((*args, *kwargs.values())))
+            with _ours():
+                finite = self.book.see_input(path, name, first_tensor((*args, *kwargs.values())))
         output = func(*args, **kwargs)
         if isinstance(output, torch.Tensor):
-            unit_dim = None
-            if kind != "activation":
-                unit_dim = layout.function_unit_dim(name, output, args, kwargs)
-            self.book.see_output(path, name, kind, output, unit_dim)
+            with _ours():
+                unit_dim = None
+                if kind != "activation":
+                    unit_dim = layout.function_unit_dim(name, output, args, kwargs)
+                finite = finite and name in kinds_.FINITE
+                self.book.see_output(path, name, kind, output, unit_dim, finite=finite)
         return output
+
+
+def _ours() -> AbstractContextManager[None]:
+    """What runs inside passes by every function mode, ours and the user's."""
+    guard: AbstractContextManager[None] = torch._C.DisableTorchFunction()
+    return guard
 
 
 class _FunctionMode(TorchFunctionMode):

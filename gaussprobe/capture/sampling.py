@@ -15,14 +15,12 @@ import numpy.typing as npt
 import torch
 
 from gaussprobe.stats.streaming.hashing import Indices, Keys, hash_words, row_keys
-from gaussprobe.stats.streaming.reservoir import SmallestKeys as Reservoir
 
 __all__ = [
     "ENOUGH_EXAMPLES",
     "MAX_POSITIONS",
     "Indices",
     "Keys",
-    "Reservoir",
     "count_nonfinite",
     "gather",
     "positions",

@@ -44,17 +44,22 @@ def read_torch(path: Path, kind: FileKind) -> Any:
     """
     # One opened file is checked and loaded: another put in its place meanwhile is never seen.
     with path.open("rb") as file:
-        try:
-            with _quiet():
-                if kind is FileKind.TORCH_ZIP:
-                    _check_zip(file)
-                else:
-                    _check_legacy(file)
-        except pickles.MalformedPickleError as error:
-            raise DamagedFileError(str(error)) from error
-        except pickles.UnsupportedPickleError as error:
-            raise stock.UnsafeContentError(str(error)) from error
-        loaded = _load(file)
+        return read_stream(file, kind)
+
+
+def read_stream(file: BinaryIO, kind: FileKind) -> Any:
+    """As `read_torch`, of a file that is open, or of a member of another file."""
+    try:
+        with _quiet():
+            if kind is FileKind.TORCH_ZIP:
+                _check_zip(file)
+            else:
+                _check_legacy(file)
+    except pickles.MalformedPickleError as error:
+        raise DamagedFileError(str(error)) from error
+    except pickles.UnsupportedPickleError as error:
+        raise stock.UnsafeContentError(str(error)) from error
+    loaded = _load(file)
     for module in _modules(loaded):
         stock.check_module(module)
     return loaded

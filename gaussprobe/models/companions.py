@@ -58,6 +58,15 @@ class Groups:
             raise DataError(what)
         return codes
 
+    def check_used(self) -> None:
+        """Refuse labels that no example came for.
+
+        Raises:
+            DataError: if there are any.
+        """
+        if self._labels is not None and self._used != len(self._labels):
+            raise DataError(f"groups has {len(self._labels)} labels, the data {self._used} examples")
+
     def _coded(self, labels: Any, what: str, error: type[Exception]) -> npt.NDArray[np.int64]:
         plain = labels.tolist() if isinstance(labels, torch.Tensor | np.ndarray) else labels
         if isinstance(plain, str | bytes | Mapping) or not isinstance(plain, Iterable):

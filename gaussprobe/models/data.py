@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from gaussprobe.errors import DataError
 from gaussprobe.models import factory as factories
 from gaussprobe.models import readers
 from gaussprobe.models.batches import TARGET_NAMES, ForwardParameters, as_tensors
+from gaussprobe.models.companions import GROUP_NAMES, split_groups
 from gaussprobe.models.dtypes import Caster, number_bytes
+from gaussprobe.models.images import ImageOptions, open_images
 from gaussprobe.models.inputs import (
     CheckedBatches,
     Inputs,
@@ -25,13 +28,16 @@ from gaussprobe.models.inputs import (
     checked_batch_size,
     describe,
     split_dataset,
+    whole_batches,
 )
 from gaussprobe.models.layers import certain_first, first_parametric, title_of
 from gaussprobe.models.sniff import FileKind, sniff
+from gaussprobe.models.texts import has_tokenizer, open_texts
 from gaussprobe.models.wording import listed, printable
 
 INPUT_NAMES = ("x", "X", "inputs", "input", "images", "image", "data", "features")
-_ACCEPTED = "give a .pt, .npy, .npz or numeric .csv file, or pkg.mod:fn"
+_ACCEPTED = "give a .pt, .npy, .npz or numeric .csv file, a folder of images, or pkg.mod:fn"
+_TABLES = (".csv", ".tsv")
 _WAYS_OUT = {
     FileKind.MISSING: f"there is no such file, and it is not of the form pkg.mod:fn: {_ACCEPTED}",
     FileKind.UNREADABLE: "cannot be read: check its permissions",
@@ -40,21 +46,29 @@ _WAYS_OUT = {
     FileKind.PICKLE: "is a plain Python pickle, which runs code: save tensors with torch.save or numpy.save",
     FileKind.LFS_POINTER: "is a git-lfs pointer, not the file itself: run git lfs pull",
     FileKind.GZIP: "is a gzip file: unpack it first",
-    FileKind.HUGGINGFACE: f"is a directory, which is not read yet: {_ACCEPTED}",
-    FileKind.DIRECTORY: f"is a directory, which is not read yet: {_ACCEPTED}",
     FileKind.ZIP: f"is truncated, or a zip archive that holds no arrays: {_ACCEPTED}",
 }
 
 
-def open_data(source: str | Path, *, module: nn.Module, batch_size: int | None = None) -> Inputs:
-    """Batches from a file or `pkg.mod:fn`.
+def open_data(
+    source: str | Path,
+    *,
+    module: nn.Module,
+    batch_size: int | None = None,
+    folder: Path | None = None,
+    images: ImageOptions | None = None,
+) -> Inputs:
+    """Batches from a file, a folder or `pkg.mod:fn`.
 
     Args:
-        source: a `.pt`, `.npy`, `.npz` or numeric CSV file, told by its content; or `pkg.mod:fn` whose
-            function returns a tensor, a dict of tensors, or an iterable of batches. A column of a CSV file
-            named y, label, labels, target or targets is the target, and is dropped.
+        source: a `.pt`, `.npy`, `.npz` or numeric CSV file, told by its content; a folder of images; lines of
+            text for a model with a tokenizer; or `pkg.mod:fn` whose function returns a tensor, a dict of
+            tensors, or an iterable of batches. A column of a CSV file named y, label, labels, target or
+            targets is the target, and is dropped.
         module: the model the batches are for: it decides dtypes and names.
-        batch_size: examples per batch for whole datasets, 128 when None.
+        batch_size: examples per batch for whole datasets, 128 when None (32 for images and texts).
+        folder: the model's own directory, with its tokenizer and settings; None when it has none.
+        images: how a folder of images is prepared.
 
     Returns:
         The inputs.
@@ -62,6 +76,7 @@ def open_data(source: str | Path, *, module: nn.Module, batch_size: int | None =
     Raises:
         DataError: if they cannot be read, are empty, or do not fit the model's `forward`.
         FactoryError: if `pkg.mod:fn` cannot be imported or called.
+        MissingExtraError: if the package that reads them is not installed.
         ValueError: if an argument is out of its range.
     """
     checked_batch_size(batch_size)
@@ -70,18 +85,25 @@ def open_data(source: str | Path, *, module: nn.Module, batch_size: int | None =
     name = str(source)
     path = Path(source)
     kind = sniff(source)
+    if kind in (FileKind.DIRECTORY, FileKind.HUGGINGFACE):
+        return open_images(
+            path, module=module, source=name, batch_size=batch_size, options=images, folder=folder
+        )
+    if images is not None and images.given:
+        raise DataError(f"{name}: --image-size, --mean and --std are for a folder of images, which it is not")
     finish = partial(split_dataset, module=module, source=name, batch_size=batch_size)
     if kind is FileKind.MISSING and factories.is_reference(name):
         return _from_function(name, module=module, batch_size=batch_size)
     if kind is FileKind.NPY:
         return finish(as_tensors(readers.read_npy(path, name)), kind="npy")
     if kind is FileKind.NPZ:
-        data, notes = _chosen(
-            as_tensors(readers.read_npz(path, name, width=number_bytes(module))), module, name
-        )
-        return finish(data, kind="npz", notes=notes)
+        arrays = as_tensors(readers.read_npz(path, name, width=number_bytes(module)))
+        return _named(arrays, module, name, partial(finish, kind="npz"))
+    if kind is FileKind.TEXT and path.suffix.lower() not in _TABLES and has_tokenizer(folder):
+        assert folder is not None
+        return open_texts(path, folder=folder, module=module, source=name, batch_size=batch_size)
     if kind is FileKind.TEXT:
-        data, notes = _table(path, name, module)
+        data, notes = _numbers(path, name, module)
         return finish(data, kind="csv", notes=notes)
     if kind in (FileKind.TORCH_ZIP, FileKind.TORCH_LEGACY):
         content = readers.read_pt(path, kind, name, width=number_bytes(module))
@@ -138,7 +160,7 @@ def _from_object(value: Any, module: nn.Module, source: str, batch_size: int | N
         if isinstance(tensors, dict):
             tensors, more = _without_targets(tensors, module)
             notes = [*notes, *more]
-        return _split_as_is(tensors, source, kind, batch_size, notes)
+        return _split_as_is(tensors, module, source, kind, batch_size, notes)
     if isinstance(value, Mapping | str | bytes | type) or not isinstance(value, Iterable):
         if isinstance(value, Dataset):
             raise DataError(
@@ -172,9 +194,13 @@ def _from_object(value: Any, module: nn.Module, source: str, batch_size: int | N
     )
 
 
-def _split_as_is(tensors: Any, source: str, kind: str, batch_size: int | None, notes: list[str]) -> Inputs:
-    n_examples = check_dataset(tensors, source)
-    size = min(checked_batch_size(batch_size), n_examples)
+def _split_as_is(
+    tensors: Any, module: nn.Module, source: str, kind: str, batch_size: int | None, notes: list[str]
+) -> Inputs:
+    check_dataset(tensors, source)
+    tensors, size, left_out = whole_batches(tensors, module, batch_size)
+    n_examples, notes = check_dataset(tensors, source), [*notes, *left_out]
+    size = min(size, n_examples)
     return Inputs(
         batches=SplitDataset(tensors, size),
         n_examples=n_examples,
@@ -189,8 +215,7 @@ def _from_content(content: Any, module: nn.Module, name: str, batch_size: int | 
         return finish(content.detach())
     if isinstance(content, Mapping):
         if content and all(isinstance(key, str) and torch.is_tensor(each) for key, each in content.items()):
-            data, notes = _chosen({key: each.detach() for key, each in content.items()}, module, name)
-            return finish(data, notes=notes)
+            return _named({key: each.detach() for key, each in content.items()}, module, name, finish)
         raise DataError(
             f"{name}: holds a dict of {', '.join(_kinds(content)) or 'nothing'}: save a dict of tensors"
         )
@@ -219,6 +244,22 @@ def _is_positional(parts: tuple[torch.Tensor, ...], module: nn.Module) -> bool:
     if any(part.dim() == 0 for part in parts) or len({part.shape[0] for part in parts}) > 1:
         return False
     return takes.any_positional or len(parts) <= len(takes.positional) + 1
+
+
+def _named(
+    arrays: dict[str, torch.Tensor], module: nn.Module, name: str, finish: Callable[..., Inputs]
+) -> Inputs:
+    """Inputs from named arrays, one of which may be labels of groups."""
+    takes = ForwardParameters(module)
+    rest, groups = (arrays, None) if set(GROUP_NAMES) & set(takes.keywords) else split_groups(arrays)
+    data, notes = _chosen(rest, module, name)
+    inputs = finish(data, notes=notes)
+    if groups is None:
+        return inputs
+    if groups.ndim != 1 or len(groups) != inputs.n_examples:
+        what = f"groups must hold one label for each of {inputs.n_examples} examples"
+        raise DataError(f"{name}: {what}; its shape is {tuple(groups.shape)}")
+    return replace(inputs, groups=groups)
 
 
 def _chosen(arrays: dict[str, torch.Tensor], module: nn.Module, name: str) -> tuple[Any, list[str]]:
@@ -260,6 +301,18 @@ def _without_targets(
     if not kept:
         raise DataError(f"holds only targets ({listed(arrays)}): the model takes {takes.describe()}")
     return kept, [f"{listed(dropped)} was taken as the target and dropped"] if dropped else []
+
+
+def _numbers(path: Path, name: str, module: nn.Module) -> tuple[torch.Tensor, list[str]]:
+    try:
+        return _table(path, name, module)
+    except DataError as error:
+        if path.suffix.lower() in _TABLES:
+            raise
+        raise DataError(
+            f"{error}\nAs text it needs the model's tokenizer: "
+            "give a Hugging Face directory as MODEL, or pkg.mod:fn that yields token ids"
+        ) from error
 
 
 def _table(path: Path, name: str, module: nn.Module) -> tuple[torch.Tensor, list[str]]:

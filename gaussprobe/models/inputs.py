@@ -25,11 +25,13 @@ class Inputs:
     Args:
         batches: walked once per scan; walked again only when the source allows it.
         n_examples: examples in all batches, None when not known beforehand.
+        groups: a label for each example where the source has them, as crops of one photograph share one.
         description: the `data` object of `scan --json`.
     """
 
     batches: Iterable[Any]
     n_examples: int | None
+    groups: Any = None
     description: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -167,6 +169,30 @@ def check_dataset(data: Any, source: str) -> int:
     return lengths[0]
 
 
+def whole_batches(data: Any, module: nn.Module, batch_size: int | None) -> tuple[Any, int, list[str]]:
+    """A dataset and the size of its batches; a program for one batch size gets nothing but such batches.
+
+    Args:
+        data: a checked dataset.
+        module: the model; a program says `fixed_batch` where it takes no other.
+        batch_size: what the user asked for, None for the program's own, else the default.
+
+    Returns:
+        The dataset, without the surplus such a program cannot take, the batch size, and a note on it.
+
+    Raises:
+        ValueError: if `batch_size` is not a positive integer.
+    """
+    fixed = getattr(module, "fixed_batch", None)
+    size = checked_batch_size(fixed if batch_size is None else batch_size)
+    n_examples = int(next(leaves(data)).shape[0])
+    surplus = n_examples % size if size == fixed and n_examples > size else 0
+    if not surplus:
+        return data, size, []
+    kept = map_tensors(lambda tensor: tensor[: n_examples - surplus], data)
+    return kept, size, [f"the last {surplus} examples were left out: the program takes batches of {fixed}"]
+
+
 def split_dataset(
     data: Any, module: nn.Module, *, source: str, kind: str, batch_size: int | None, notes: Iterable[str] = ()
 ) -> Inputs:
@@ -176,7 +202,9 @@ def split_dataset(
         DataError: as `check_dataset`, or if they surely do not fit the model's first layer.
         ValueError: if `batch_size` is not a positive integer.
     """
-    size = checked_batch_size(batch_size)
+    check_dataset(data, source)
+    data, size, left_out = whole_batches(data, module, batch_size)
+    notes = [*notes, *left_out]
     n_examples = check_dataset(data, source)
     converted, more = Caster(module)(data)
     problem = misfit(converted, module, source=source, batch_size=min(size, n_examples))

@@ -136,6 +136,24 @@ def misfit(data: Any, module: nn.Module, *, source: str, batch_size: int) -> str
     return f"{title} {wanted}"
 
 
+def expectation(module: nn.Module) -> str | None:
+    """What the first layer of a known class takes, for messages; None where it tells nothing."""
+    for name, layer in unwrapped(module).named_modules():
+        if not isinstance(layer, _KNOWN) or (own := next(layer.parameters(), None)) is None:
+            continue
+        dtype = str(own.dtype).removeprefix("torch.")
+        takes: dict[type[nn.Module], str] = {
+            nn.Linear: f"(.., {getattr(layer, 'in_features', 0)}) {dtype}",
+            nn.Embedding: f"whole numbers below {getattr(layer, 'num_embeddings', 0):,}",
+            nn.RNNBase: f"(.., {getattr(layer, 'input_size', 0)}) {dtype}",
+        }
+        for rank, kind in enumerate(_CONVOLUTIONS, 1):
+            takes[kind] = f"(N, {getattr(layer, 'in_channels', 0)}, {_AXES[rank]}) {dtype}"
+        said = next((text for kind, text in takes.items() if isinstance(layer, kind)), None)
+        return None if said is None else f"the first layer, {title_of(name, layer)}, takes {said}"
+    return None
+
+
 def title_of(name: str, layer: nn.Module) -> str:
     """A layer as messages name it: `0 (Linear)`, or its class alone for the model itself."""
     kind = type(layer).__name__

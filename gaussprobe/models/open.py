@@ -10,18 +10,29 @@ from typing import Any
 import torch
 from torch import nn
 
-from gaussprobe.errors import FactoryError, ModelFileError
+from gaussprobe.errors import DataError, FactoryError, ModelFileError
 from gaussprobe.models import factory as factories
+from gaussprobe.models import readers
+from gaussprobe.models.activations import Activations, find_activations
 from gaussprobe.models.archive import (
     DamagedFileError,
     pickle_globals,
     read_torch,
     read_trusted,
 )
-from gaussprobe.models.batches import unwrapped
+from gaussprobe.models.batches import as_tensors, unwrapped
+from gaussprobe.models.huggingface import open_directory
+from gaussprobe.models.partial import PartialCheckpoint, read_weights
+from gaussprobe.models.programs import PROGRAMS, open_program
 from gaussprobe.models.sniff import FileKind, sniff
 from gaussprobe.models.stock import UnknownGlobalsError, UnsafeContentError
-from gaussprobe.models.weights import find_weights, is_state_dict, load_weights, looks_like_weights
+from gaussprobe.models.weights import (
+    find_weights,
+    is_state_dict,
+    load_weights,
+    looks_like_weights,
+    read_safetensors,
+)
 from gaussprobe.models.wording import first_line, listed, printable
 
 _TRUST = "pass --trust-pickle (runs code from the file)"
@@ -29,6 +40,7 @@ _FACTORY = "--factory pkg.mod:fn"
 _RESAVE = f"save a state_dict and pass {_FACTORY}"
 _ORIGINAL = f"give the PyTorch model it came from, as pkg.mod:fn or with {_FACTORY}"
 _TORCH_KINDS = (FileKind.TORCH_ZIP, FileKind.TORCH_LEGACY)
+_TENSOR_KINDS = (FileKind.SAFETENSORS, FileKind.NPY, FileKind.NPZ)
 # What to do about every kind that is not opened.
 _WAYS_OUT = {
     FileKind.MISSING: "there is no such file, and it is not of the form pkg.mod:fn",
@@ -36,27 +48,12 @@ _WAYS_OUT = {
     FileKind.SPECIAL: "is not a regular file: name a model file",
     FileKind.EMPTY: "is an empty file: was the download or the copy cut short?",
     FileKind.TORCH_TAR: "is a tar archive: unpack it, or save the model again with a current torch",
-    FileKind.TORCHSCRIPT: (
-        "is a TorchScript program, whose inside cannot be hooked: "
-        f"give the Python model with {_FACTORY} and its state_dict, or pkg.mod:fn alone"
-    ),
-    FileKind.TORCH_EXPORT: f"is a torch.export program, not opened yet: {_RESAVE}",
     FileKind.TORCH_PACKAGE: f"is a torch.package archive, which carries code: {_RESAVE}",
-    FileKind.SAFETENSORS: (
-        "is a safetensors file, not opened yet: "
-        f"torch.save(safetensors.torch.load_file(..), 'weights.pt') and pass {_FACTORY}"
-    ),
     FileKind.ONNX: f"is an ONNX model: {_ORIGINAL}",
     FileKind.GGUF: f"is a GGUF model: {_ORIGINAL}",
     FileKind.HDF5: f"is an HDF5 file (Keras?): convert it to a torch state_dict and pass {_FACTORY}",
     FileKind.TFLITE: f"is a TFLite model: {_ORIGINAL}",
-    FileKind.NPY: "is a NumPy array, not a model: pass it as --data",
-    FileKind.NPZ: "is a NumPy archive, not a model: pass it as --data, or save a torch state_dict",
     FileKind.LFS_POINTER: "is a git-lfs pointer, not the file itself: run git lfs pull",
-    FileKind.HUGGINGFACE: (
-        "is a Hugging Face directory, not opened yet: pass pkg.mod:fn with a function "
-        "that returns AutoModel.from_pretrained(.., local_files_only=True)"
-    ),
     FileKind.DIRECTORY: "is a directory without a config.json: name the model file in it",
     FileKind.ZIP: "is a truncated torch file, or a zip archive that is no model",
     FileKind.GZIP: "is a gzip file: unpack it first",
@@ -73,11 +70,13 @@ class OpenedModel:
         module: the model, in the training mode it was saved or made in.
         name: the model as the user named it.
         notes: what a reader must know about how it was opened.
+        folder: where its tokenizer and settings lie, for a Hugging Face directory.
     """
 
     module: nn.Module
     name: str
     notes: tuple[str, ...] = ()
+    folder: Path | None = None
 
 
 def open_model(
@@ -103,6 +102,24 @@ def open_model(
         FactoryError: if `pkg.mod:fn` cannot be imported or called, or is not wanted.
         ValueError: if an argument is of the wrong type.
     """
+    opened = open_any(source, factory=factory, trust_pickle=trust_pickle, device=device)
+    if isinstance(opened, Activations):
+        raise ModelFileError(f"{opened.name}: {_no_model(opened.content)}")
+    return opened
+
+
+def open_any(
+    source: nn.Module | str | Path,
+    *,
+    factory: str | None = None,
+    trust_pickle: bool = False,
+    device: str | torch.device = "cpu",
+) -> OpenedModel | Activations:
+    """Open a model, or a file of saved activations in place of one; as `open_model` in all else.
+
+    Returns:
+        The model; or the tensors of a file that holds nothing but tensors which are not named as weights.
+    """
     if isinstance(source, nn.Module):
         _check_eager(source, type(source).__name__)
         if factory is not None:
@@ -116,6 +133,7 @@ def open_model(
         )
     target = _device(device)
     notes: tuple[str, ...] = ()
+    folder: Path | None = None
     name = str(source)
     kind = sniff(source)
     if kind is FileKind.MISSING and factories.is_reference(name):
@@ -126,29 +144,50 @@ def open_model(
         module = factories.build(name)
     elif kind in _TORCH_KINDS or (kind is FileKind.PICKLE and trust_pickle):
         content = _read(Path(source), name, kind, trust_pickle=trust_pickle)
+        if factory is None and (activations := _activations_of(content, name)) is not None:
+            return activations
         module, notes = _model_of(content, name, factory)
+    elif kind in _TENSOR_KINDS:
+        content = _read_tensors(Path(source), name, kind)
+        if factory is None and (activations := _activations_of(content, name)) is not None:
+            return activations
+        module, notes = _model_of(content, name, factory)
+    elif kind in PROGRAMS:
+        if factory is not None:
+            raise FactoryError(f"{name}: is {kind}, a whole model; --factory {factory} is for weights")
+        module, notes = open_program(Path(source), name, kind)
+    elif kind is FileKind.HUGGINGFACE:
+        if factory is not None:
+            raise FactoryError(f"{name}: says its architecture itself; --factory {factory} is not wanted")
+        folder = Path(source)
+        found = open_directory(folder, name=name)
+        module, notes = found.module, found.notes
     elif kind is FileKind.PICKLE:
         raise ModelFileError(f"{name}: {_refused_pickle(Path(source))}")
     else:
         raise ModelFileError(f"{name}: {_WAYS_OUT[kind]}")
     _check_eager(module, name)
     try:
-        return OpenedModel(module=module.to(target), name=name, notes=notes)
+        return OpenedModel(module=module.to(target), name=name, notes=notes, folder=folder)
     except Exception as error:  # a device's driver, or a module's own `to`, may raise anything
         raise ModelFileError(f"{name}: cannot be moved to {target}: {first_line(error)}") from error
 
 
 def _check_eager(module: nn.Module, name: str) -> None:
-    """Refuse TorchScript modules, whole or inside, which take no hooks.
+    """Refuse TorchScript modules inside of others: they take no hooks, and are seen only as a whole.
 
     Raises:
         ModelFileError: naming the module.
     """
+    if isinstance(module, torch.jit.ScriptModule):
+        return
     for path, child in unwrapped(module).named_modules():
         if isinstance(child, torch.jit.ScriptModule):
-            which = f"its {printable(path)}" if path else ""
-            said = f"{which} is a TorchScript module, not scanned yet: give the eager model".lstrip()
-            raise ModelFileError(f"{name}: {said}")
+            which = f"its {printable(path)}" if path else "what it wraps"
+            raise ModelFileError(
+                f"{name}: {which} is a TorchScript module inside of another: give that by itself, "
+                "or the eager module in its place"
+            )
 
 
 def _device(device: str | torch.device) -> torch.device:
@@ -167,6 +206,8 @@ def _read(path: Path, name: str, kind: FileKind, *, trust_pickle: bool) -> Any:
     try:
         return read_torch(path, kind)
     except UnknownGlobalsError as error:
+        if kind is FileKind.TORCH_ZIP and (weights := _read_partly(path, name)) is not None:
+            return weights
         named = listed(error.names)
         if legacy and any("." in each and each not in ("builtins.set",) for each in error.names):
             again = f"; it is {kind}: save it again with a current torch"
@@ -185,6 +226,13 @@ def _read(path: Path, name: str, kind: FileKind, *, trust_pickle: bool) -> Any:
         raise ModelFileError(f"{name}: is not a whole torch.save file: {error}") from error
 
 
+def _read_partly(path: Path, name: str) -> PartialCheckpoint | None:
+    try:
+        return read_weights(path)
+    except UnsafeContentError as error:
+        raise ModelFileError(f"{name}: refused: {error}.") from error
+
+
 def _read_trusted(path: Path, name: str, kind: FileKind) -> Any:
     try:
         with factories.importable_cwd():
@@ -197,6 +245,29 @@ def _read_trusted(path: Path, name: str, kind: FileKind) -> Any:
         ) from error
     except (Exception, SystemExit, GeneratorExit) as error:
         raise ModelFileError(f"{name}: cannot be loaded: {first_line(error)}") from error
+
+
+def _read_tensors(path: Path, name: str, kind: FileKind) -> Any:
+    """What a file of plain tensors or arrays holds.
+
+    Raises:
+        ModelFileError: if it is damaged.
+    """
+    if kind is FileKind.SAFETENSORS:
+        return read_safetensors(path, name)
+    try:
+        read = readers.read_npy if kind is FileKind.NPY else readers.read_npz
+        return as_tensors(read(path, name))
+    except DataError as error:
+        raise ModelFileError(str(error)) from error
+
+
+def _activations_of(content: Any, name: str) -> Activations | None:
+    """Saved activations, None where the names are those of weights or there is more than tensors."""
+    named = isinstance(content, Mapping) and all(isinstance(key, str) for key in content)
+    if isinstance(content, Mapping) and (not named or looks_like_weights(content)):
+        return None
+    return find_activations(content, name=name)
 
 
 def _refused_pickle(path: Path) -> str:
@@ -212,7 +283,9 @@ def _model_of(content: Any, name: str, factory: str | None) -> tuple[nn.Module, 
     if found is None:
         raise ModelFileError(f"{name}: {_no_model(content)}")
     weights, key = found
-    notes = (f"taken from {key!r} of the checkpoint",) if key else ()
+    notes: tuple[str, ...] = (f"taken from {key!r} of the checkpoint",) if key else ()
+    if isinstance(content, PartialCheckpoint):
+        notes += (f"the rest of the checkpoint was not read, as it needs {listed(content.unread)}",)
     if isinstance(weights, nn.Module):
         if factory is not None:
             raise FactoryError(f"{name}: holds a whole model; --factory {factory} is for a file of weights")

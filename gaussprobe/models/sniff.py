@@ -77,6 +77,9 @@ def _sniff_content(file: BinaryIO, size: int) -> FileKind:
     head = file.read(_HEAD)
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):  # the second begins an empty archive
         return _sniff_zip(file)
+    # Before pickles: the length of a header may begin with the bytes of theirs, but is never absurd.
+    if len(head) > 8 and head[8:9] == b"{" and 2 <= struct.unpack("<Q", head[:8])[0] <= size - 8:
+        return FileKind.SAFETENSORS
     if head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
         return FileKind.TORCH_LEGACY if _LEGACY_MAGIC in head[:32] else FileKind.PICKLE
     for magic, kind in (
@@ -92,8 +95,6 @@ def _sniff_content(file: BinaryIO, size: int) -> FileKind:
         return FileKind.TFLITE
     if head[257:262] == b"ustar":
         return FileKind.TORCH_TAR
-    if len(head) > 8 and head[8:9] == b"{" and 2 <= struct.unpack("<Q", head[:8])[0] <= size - 8:
-        return FileKind.SAFETENSORS
     if _is_onnx(file, size):
         return FileKind.ONNX
     if _is_text(head, whole=size <= _HEAD):

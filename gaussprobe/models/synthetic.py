@@ -116,7 +116,8 @@ def infer(module: nn.Module, *, seed: int, n: int | None = None) -> Inputs:
         template = map_tensors(lambda tensor: tensor.detach().cpu(), found)
         if _usable(module, template):
             how = f"shapes taken from the model's {attribute}"
-            return _inputs(template, None, how, notes=notes, seed=seed, n=n, kind=attribute)
+            fixed = getattr(module, "fixed_batch", None)  # of a program that takes no other
+            return _inputs(template, None, how, notes=notes, seed=seed, n=n, kind=attribute, fixed=fixed)
         notes.append(f"the model's {attribute} did not fit its forward and was not used")
     candidate, how = _inferred(module)
     template = candidate.example(float_dtype(module))
@@ -215,6 +216,7 @@ def _inputs(
     n: int | None,
     kind: str,
     batch_dim: int = 0,
+    fixed: int | None = None,
 ) -> Inputs:
     numbers = sum(
         prod(tensor.shape) // max(1, tensor.shape[batch_dim])
@@ -225,6 +227,8 @@ def _inputs(
     n_examples = n or max(_FEWEST_EXAMPLES, min(_EXAMPLES, _MOST_NUMBERS // per_example))
     fitting = max(1, _MOST_NUMBERS_IN_BATCH // per_example)
     batch_size = min(DEFAULT_BATCH_SIZE, 2 ** (fitting.bit_length() - 1), n_examples)
+    if fixed:
+        batch_size, n_examples = fixed, fixed * -(-n_examples // fixed)
     drawn = "made up: N(0, 1)" if ids is None else f"made up: ids drawn evenly from {ids:,}"
     said = [f"{drawn}; {how}", *notes]
     if batch_dim:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from gaussprobe.errors import ModelFileError
+from gaussprobe.models.extras import missing_extra
 from gaussprobe.models.wording import first_line, printable
 
 # Where checkpoints keep their weights, in the order they are looked for.
@@ -69,6 +71,29 @@ def find_weights(content: Any, *, nested: int = _MAX_NESTED) -> tuple[Any, str] 
                 weights, inner = found
                 return weights, f"{key}.{inner}" if inner else key
     return None
+
+
+def read_safetensors(path: Path, source: str) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file by name; the format holds numbers only.
+
+    Args:
+        path: the file.
+        source: how messages name it.
+
+    Raises:
+        ModelFileError: if it is truncated or damaged.
+        MissingExtraError: if the package safetensors is not installed.
+    """
+    try:
+        from safetensors.torch import load_file
+    except ModuleNotFoundError as error:
+        raise missing_extra(
+            f"{source}: a safetensors file", package="safetensors", extra="safetensors"
+        ) from error
+    try:
+        return dict(load_file(path))
+    except Exception as error:  # whatever a damaged header makes the package raise
+        raise ModelFileError(f"{source}: is not a whole safetensors file: {first_line(error)}") from error
 
 
 def load_weights(

@@ -201,9 +201,11 @@ def median_interval(
     if n_groups and math.isfinite(median):
         left_out = found.left_out.view(n_groups, replicates, -1).mean(1).cpu().numpy()
         medians = np.array([_median(row) for row in left_out[:, usable]])
-        offset = OFFSET * tables.null_sd(name, found.n_samples)
-        at, se, quantile = torch.tensor([median, *_spread(medians, level)], dtype=torch.float64, device="cpu")
-        low, high = (float(limit) for limit in stretched(at, se, quantile, offset))
+        if np.isfinite(medians).all():  # not where leaving a group out makes half the units atomic
+            offset = OFFSET * tables.null_sd(name, found.n_samples)
+            spread = _spread(medians, level)
+            at, se, quantile = torch.tensor([median, *spread], dtype=torch.float64, device="cpu")
+            low, high = (float(limit) for limit in stretched(at, se, quantile, offset))
     return MedianInterval(values=values, median=median, low=low, high=high)
 
 

@@ -251,8 +251,8 @@ def test_not_captured_names_what_never_fired_and_why() -> None:
     reasons = {m.site: m.reason for m in capture.not_captured()}
     assert reasons == {
         "unused": "never called in the forward pass",
-        "lstm": "its gates are computed inside one fused call",
-        "attention": "its projections are computed inside one fused call",
+        "lstm": "its gates are computed inside one fused call (deep looks inside)",
+        "attention": "its projections are computed inside one fused call (deep looks inside)",
         "attention.out_proj": "inside a fused layer",
     }
 

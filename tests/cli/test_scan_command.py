@@ -38,7 +38,7 @@ def test_json_has_the_contract_form(files: Path, capsys: pytest.CaptureFixture[s
     assert main(["scan", "model.pt", "--data", "x.npy", "--json"]) == 0
     found = read_json(capsys)
     assert list(found) == [
-        "gaussprobe", "model", "view", "seed", "data", "sites", "not_captured", "warnings",
+        "gaussprobe", "model", "view", "seed", "data", "sites", "not_captured", "warnings", "capture",
     ]  # fmt: skip
     sites = found["sites"]
     assert isinstance(sites, list)

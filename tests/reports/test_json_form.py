@@ -26,6 +26,7 @@ def test_keys_are_the_contract() -> None:
         "sites",
         "not_captured",
         "warnings",
+        "capture",
     ]
     for site in document["sites"]:
         assert list(site) == [

@@ -166,6 +166,20 @@ def test_infinite_median_has_no_interval() -> None:
     assert math.isfinite(found["delta"].low)
 
 
+def test_infinite_where_a_group_is_left_out() -> None:
+    """A median that is finite, but not without some of the examples, has no interval; nothing is warned."""
+    values = torch.tensor([0.1, 0.2, math.inf], dtype=torch.float64)
+    left_out = values.repeat(20, 1)
+    assert math.isfinite(
+        median_interval("negentropy", LeftOut(values=values, left_out=left_out, n_samples=300)).low
+    )
+    left_out[3, 1] = math.inf
+    found = median_interval("negentropy", LeftOut(values=values, left_out=left_out, n_samples=300))
+    assert found.median == 0.2
+    assert math.isnan(found.low)
+    assert math.isnan(found.high)
+
+
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Worked out one unit at a time, the interval is the same."""
     x = torch.randn(100, 7)
