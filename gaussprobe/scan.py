@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import platform
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -18,28 +16,22 @@ import torch
 from torch import nn
 
 import gaussprobe
-from gaussprobe import borrow, models, scores, views
+from gaussprobe import borrow, models, passes, scores, views
 from gaussprobe import capture as captures
 from gaussprobe.activations import SavedSites
 from gaussprobe.errors import (
     CaptureError,
     DataError,
-    ForwardError,
-    GaussprobeError,
     SelectionError,
     SyntheticInputWarning,
     UnsupportedError,
 )
-from gaussprobe.types import KINDS, Kind, Metadata, Mode, NotCaptured, Run, Samples, View
-
-# Called with what is being done, how much of it is done, and how much there is (None when unknown).
-Progress = Callable[[str, int, int | None], None]
+from gaussprobe.types import KINDS, Kind, Metadata, Mode, Run, Samples, View
 
 SYNTHETIC = (
     "SYNTHETIC INPUTS: no data was given, so the model ran on made-up inputs. "
     "Activations depend on the data: do not report these numbers; pass real data."
 )
-_SEQUENCE_FIRST = "the model is sequence-first (batch_first=False): examples run along the second dimension"
 _SAVED = (
     "{}: holds saved activations, which are scored as they are\n"
     "leave out data, batch size, device, deep, mode and image options"
@@ -69,7 +61,7 @@ def scan(
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     command: str = "",
-    progress: Progress | None = None,
+    progress: passes.Progress | None = None,
 ) -> Run:
     """Score how Gaussian each layer's activations are on given inputs.
 
@@ -118,10 +110,10 @@ def scan(
         CaptureError: if the model has no site that fires.
         UnsupportedError: for view `"init"`.
     """
-    kinds = _check_arguments(view, max_samples, deep, seed, kind, mode, max_units)
+    kinds = check_arguments(view, max_samples, deep, seed, kind, mode, max_units)
     images = models.image_options(image_size, mean, std)
     started = time.perf_counter()
-    report = progress or _silent
+    report = progress or passes.silent
     target = None if device is None else borrow.open_device(device)
     with borrow.isolated_rng(seed, borrow.cuda_devices(model, target)):
         report("opening the model", 0, None)
@@ -135,7 +127,7 @@ def scan(
                 raise DataError(_SAVED.format(opened.name))
             module, where = None, torch.device("cpu")
             capture = SavedSites(opened, plan=plan, include=kept, exclude=left, groups=groups)
-            _check_selection(capture)
+            passes.check_selection(capture)
             description: Mapping[str, Any] = capture.description
         else:
             module = opened.module
@@ -143,14 +135,14 @@ def scan(
                 module, plan=plan, include=kept, exclude=left, deep=bool(deep), logits=deep == "logits"
             )
             with borrow.moved(module, target) as where:
-                inputs = _inputs(batches, module, batch_size, seed, opened.folder, images)
+                inputs = passes.open_inputs(batches, module, batch_size, seed, opened.folder, images)
                 labels = models.Groups(inputs.groups if groups is None else groups)
-                n_examples, notes = _run(capture, module, inputs, mode, report, labels)
+                n_examples, notes = passes.run(capture, module, inputs, mode, report, labels)
             description = {**inputs.description, "n_examples": n_examples, "notes": notes}
     samples = _select(capture.samples(), kinds)
     not_captured = capture.not_captured()
     if not samples:
-        raise CaptureError(_nothing(module, not_captured))
+        raise CaptureError(passes.nothing_captured(module, not_captured))
     if mode == "train" and module is not None and _has_batch_statistics(module):
         samples = [_dependent(s) for s in samples]
     scored = []
@@ -186,7 +178,7 @@ def scan(
     )
 
 
-def _check_arguments(
+def check_arguments(
     view: View,
     max_samples: int,
     deep: bool | Literal["logits"],
@@ -227,128 +219,7 @@ def _patterns(patterns: str | Sequence[str] | None) -> list[str] | None:
     return [patterns] if isinstance(patterns, str) else list(patterns)
 
 
-def _silent(_what: str, _done: int, _total: int | None) -> None:
-    """Progress that nobody watches."""
-
-
-# -- running the model
-
-
-def _inputs(
-    batches: Any,
-    module: nn.Module,
-    batch_size: int | None,
-    seed: int,
-    folder: Path | None,
-    images: models.ImageOptions,
-) -> models.Inputs:
-    if isinstance(batches, str | Path):
-        return models.open_data(batches, module=module, batch_size=batch_size, folder=folder, images=images)
-    if images.given:
-        raise DataError("image_size, mean and std are for a folder of images as data")
-    if batches is None:
-        return models.infer(module, seed=seed)
-    return models.from_python(batches, module=module, batch_size=batch_size)
-
-
-def _run(
-    capture: captures.FrontEnd,
-    module: nn.Module,
-    inputs: models.Inputs,
-    mode: Mode,
-    report: Progress,
-    groups: models.Groups,
-) -> tuple[int, list[str]]:
-    """Run every batch through the model; returns the number of examples and what was noted of the data."""
-    device, n_examples, notes = borrow.device_of(module), 0, dict.fromkeys(inputs.notes)
-    padded = positions = 0
-    with borrow.as_found(module), torch.no_grad(), capture:
-        module.train(mode == "train")
-        for batch in inputs.batches:
-            report("running the model", n_examples, inputs.n_examples)
-            batch, labels = models.split_groups(batch)
-            args, kwargs, note = models.call_arguments(module, models.to_device(batch, device))
-            size, dim = _batch_size(module, args, kwargs)
-            notes |= dict.fromkeys([note] if note else [])
-            notes |= dict.fromkeys([_SEQUENCE_FIRST] if dim else [])
-            mask = models.data_mask(module, args, kwargs)
-            if mask is not None:
-                padded, positions = padded + int((~mask).sum()), positions + mask.numel()
-            passing = capture.forward(size, dim, mask=mask, groups=groups.of(labels, size))
-            _forward(capture, module, args, kwargs, passing)
-            if n_examples == 0:
-                _check_selection(capture)
-            n_examples += size
-    if n_examples == 0:
-        raise DataError("the data has no batches: nothing was run")
-    notes |= dict.fromkeys(inputs.notes)  # what was learnt on the way
-    groups.check_used()
-    if padded:
-        notes[f"{padded / positions:.0%} of the positions are padding and were left out"] = None
-    return n_examples, list(notes)
-
-
-def _forward(
-    capture: captures.FrontEnd,
-    module: nn.Module,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    passing: AbstractContextManager[None],
-) -> None:
-    try:
-        with borrow.eagerly(), passing:
-            module(*args, **kwargs)
-    except GaussprobeError:
-        raise
-    except (Exception, SystemExit, GeneratorExit) as error:
-        reached = f"after site {capture.last_site!r}" if capture.last_site else "before any site was reached"
-        first = next(iter(str(error).strip().splitlines()), "")
-        wanted = None if capture.last_site else models.expectation(module)
-        raise ForwardError(
-            f"the model's forward failed {reached}, on inputs {_shapes(args, kwargs)}"
-            f"{f'; {wanted}' if wanted else ''}\n"
-            f"{type(error).__name__}: {first}"
-        ) from error
-
-
-def _shapes(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-    def shape(value: Any) -> str:
-        if not isinstance(value, torch.Tensor):
-            return type(value).__name__
-        return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}"
-
-    return ", ".join([*map(shape, args), *(f"{name}={shape(v)}" for name, v in kwargs.items())])
-
-
-def _batch_size(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, int]:
-    """Number of examples in a batch, and the dimension they run along."""
-    tensor = models.first_tensor([*args, *kwargs.values()])
-    if tensor is None or tensor.ndim == 0:
-        raise DataError("a batch holds no tensor with a first dimension to count examples by")
-    dim = int(tensor.ndim == 3 and models.sequence_first(module))
-    return int(tensor.shape[dim]), dim
-
-
 # -- what to keep
-
-
-def _check_selection(capture: captures.FrontEnd | SavedSites) -> None:
-    """After the first batch: refuse patterns that match no site."""
-    names = list(capture.sites)
-    if not names or any(site.sampled for site in capture.sites.values()):
-        return
-    if capture.include is None:
-        raise SelectionError(
-            f"exclude {', '.join(capture.exclude or ())!r} leaves none of {len(names)} sites"
-        )
-    pattern = ", ".join(capture.include)
-    near = difflib.get_close_matches(pattern.strip("*?"), names, n=3, cutoff=0.5)
-    help_ = f"nearest: {', '.join(near)}" if near else f"they are: {_some(names)}"
-    raise SelectionError(f"include {pattern!r} matches none of {len(names)} sites\n{help_}")
-
-
-def _some(names: Sequence[str], most: int = 12) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _select(samples: list[Samples], kinds: tuple[Kind, ...] | None) -> list[Samples]:
@@ -359,17 +230,6 @@ def _select(samples: list[Samples], kinds: tuple[Kind, ...] | None) -> list[Samp
         present = [k for k in KINDS if any(k in s.site.kinds for s in samples)]
         raise SelectionError(f"no site is of kind {', '.join(kinds)}; the model has {', '.join(present)}")
     return kept
-
-
-def _nothing(module: nn.Module | None, missing: Sequence[NotCaptured]) -> str:
-    if missing:
-        first = missing[0]
-        count = len(missing)
-        return f"nothing was captured: {count} sites are missing\nthe first, {first.site!r}: {first.reason}"
-    return (
-        f"nothing was captured: {type(module).__name__} calls no linear, convolution, normalization "
-        "or activation that can be seen"
-    )
 
 
 def _has_batch_statistics(module: nn.Module) -> bool:

@@ -10,12 +10,12 @@ from typing import Any, Literal, TypeAlias
 
 from torch import nn
 
-from gaussprobe import __version__, borrow, models, scores
+from gaussprobe import __version__, borrow, models, passes, scores
 from gaussprobe import capture as captures
 from gaussprobe.capture.kinds import module_kind
 from gaussprobe.errors import CaptureError, DataError
 from gaussprobe.planting import LAWS, Law, Planter
-from gaussprobe.scan import Progress, _check_arguments, _inputs, _nothing, _run, _silent
+from gaussprobe.scan import check_arguments
 from gaussprobe.types import LayerScore, PlantedLaw, Selftest
 
 Outcome: TypeAlias = Literal["right", "false_alarms", "missed", "other_kind", "undecided"]
@@ -38,7 +38,7 @@ def selftest(
     device: str | None = None,
     factory: str | None = None,
     trust_pickle: bool = False,
-    progress: Progress | None = None,
+    progress: passes.Progress | None = None,
 ) -> Selftest:
     """Plant known laws around a model and its data, and count how they are called.
 
@@ -61,8 +61,8 @@ def selftest(
         ForwardError: if the model's forward raises.
         CaptureError: if the model has no site that fires.
     """
-    _check_arguments("unit", max_samples, False, seed, None, "eval", MAX_UNITS)
-    report = progress or _silent
+    check_arguments("unit", max_samples, False, seed, None, "eval", MAX_UNITS)
+    report = progress or passes.silent
     target = None if device is None else borrow.open_device(device)
     with borrow.isolated_rng(seed, borrow.cuda_devices(model, target)):
         report("opening the model", 0, None)
@@ -77,11 +77,11 @@ def selftest(
         capture = captures.of(module, plan=kept, plant=planter)
         with borrow.moved(module, target):
             images = models.image_options(None, None, None)
-            inputs = _inputs(batches, module, batch_size, seed, opened.folder, images)
-            n_examples, notes = _run(capture, module, inputs, "eval", report, models.Groups(None))
+            inputs = passes.open_inputs(batches, module, batch_size, seed, opened.folder, images)
+            n_examples, notes = passes.run(capture, module, inputs, "eval", report, models.Groups(None))
     planted = planter.samples()
     if not planted:
-        raise CaptureError(_nothing(module, capture.not_captured()))
+        raise CaptureError(passes.nothing_captured(module, capture.not_captured()))
     calls = []
     for index, (law, samples) in enumerate(planted):
         report(f"scoring {samples.site.name}", index, len(planted))

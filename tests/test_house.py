@@ -57,7 +57,7 @@ def test_public_names_are_there() -> None:
 def test_scan_is_the_function_whatever_was_imported_first() -> None:
     """Importing the module gaussprobe.scan does not hide the function gaussprobe.scan."""
     done = python(
-        "from gaussprobe.scan import Progress\nimport gaussprobe as gp\n"
+        "from gaussprobe.scan import check_arguments\nimport gaussprobe as gp\n"
         "assert callable(gp.scan) and gp.scan.__name__ == 'scan'\n"
         "assert gp.stats.shapiro_wilk is not None"
     )

@@ -17,6 +17,8 @@ from gaussprobe.models.wording import first_line, printable
 
 _SCHEMA = 8
 _MAX_NODES = 500_000
+_MAX_NUMBER = 2**64
+_MAX_POWER = 64
 # Numbers that torch.export writes for dtypes, layouts and memory formats (its schema.py).
 DTYPES = {
     1: torch.uint8,
@@ -217,7 +219,26 @@ def _function(target: str) -> Callable[..., Any]:
         found = getattr(found, part, None)
     if not callable(found):
         raise MalformedGraphError(f"torch {torch.__version__} has no operator {printable(target)}")
-    return found  # type: ignore[no-any-return]
+    return found if owner == "torch" else _on_numbers(found)
+
+
+def _on_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of Python that takes sizes only: on text, lists and ever longer integers it has no bound.
+
+    `"%9999999999d" % 1`, `[0] * 10**12` and `10**9 ** 10**9` are a few bytes of a file each.
+    """
+
+    def bounded(*values: Any) -> Any:
+        for value in values:
+            if not isinstance(value, int | float | torch.SymInt | torch.SymFloat | torch.SymBool):
+                raise ValueError(f"{function.__name__} of {type(value).__name__}, where a size belongs")
+            if isinstance(value, int) and abs(value) > _MAX_NUMBER:
+                raise ValueError(f"{function.__name__} of an absurdly large number")
+        if function is operator.pow and isinstance(values[-1], int) and abs(values[-1]) > _MAX_POWER:
+            raise ValueError(f"an absurd power ({values[-1]:,})")
+        return function(*values)
+
+    return bounded
 
 
 def _call(

@@ -38,6 +38,11 @@ _MAX_PARTS = 1_000
 _MAX_DEPTH = 16
 _MAX_LAYERS = 10_000
 _COUNTS = re.compile(r"layer|depth|block|stage|expert|head", re.IGNORECASE)
+_MAX_ITEMS = 2**20
+# Counts of anything else; a dict of names is made of `num_labels`. Tables of positions are sized below.
+_ITEMS = re.compile(r"(num|n)_(?!positions|ctx|vocab|embd)", re.IGNORECASE)
+# Handed through to other loaders, these would make them run code, or read whatever file they name.
+_LOADING = ("trust_remote_code", "checkpoint_path")
 _ALLOWANCE = 2**24  # numbers a model may hold beyond its files
 # How attention is computed is chosen here: a name with a slash is code from the hub.
 _STRUCK = frozenset(
@@ -182,6 +187,9 @@ def _walk(node: Any, name: str, key: str, depth: int) -> None:
             raise ModelFileError(
                 f"{name}: needs remote code (auto_map in config.json), which is not run: {_CONVERT}"
             )
+        for key_ in _LOADING:
+            if node.get(key_):
+                raise ModelFileError(f"{name}: config.json asks for {key_}, which is not done: {_CONVERT}")
         if node.get("quantization_config"):
             raise ModelFileError(
                 f"{name}: holds quantized weights (quantization_config): dequantize it first"
@@ -195,7 +203,9 @@ def _walk(node: Any, name: str, key: str, depth: int) -> None:
     elif isinstance(node, list):
         for value in node:
             _walk(value, name, key, depth + 1)
-    elif isinstance(node, int) and _COUNTS.search(key) and node > _MAX_LAYERS:
+    elif isinstance(node, int) and (
+        (_COUNTS.search(key) and node > _MAX_LAYERS) or (_ITEMS.match(key) and node > _MAX_ITEMS)
+    ):
         raise ModelFileError(f"{name}: config.json claims an absurd {printable(key)} ({node:,})")
 
 

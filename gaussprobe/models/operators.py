@@ -30,7 +30,7 @@ _TEXT_OF_TENSORS = frozenset(
     "einsum gelu gelu_ gelu_backward pad pad_sequence conv1d conv2d conv3d div div_ divide divide_ scatter "
     "scatter_ scatter_reduce scatter_reduce_ index_reduce index_reduce_ meshgrid quantile nanquantile "
     "linalg_norm linalg_matrix_norm linalg_cond linalg_eigh linalg_eigvalsh linalg_qr linalg_svd "
-    "linalg_svdvals linalg_lstsq searchsorted segment_reduce stft "
+    "linalg_svdvals linalg_lstsq searchsorted stft "
     "fft_fft fft_fft2 fft_fftn fft_hfft fft_hfft2 fft_hfftn fft_ifft fft_ifft2 fft_ifftn fft_ihfft "
     "fft_ihfft2 fft_ihfftn fft_irfft fft_irfft2 fft_irfftn fft_rfft fft_rfft2 fft_rfftn".split()
 )

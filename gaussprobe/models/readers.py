@@ -9,7 +9,7 @@ import struct
 import zipfile
 import zlib
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -26,6 +26,7 @@ from gaussprobe.models.wording import listed, printable
 Array = npt.NDArray[Any]
 _DELIMITERS = (",", ";", "\t")
 _MAX_HEADER = 10_000
+_MAX_ROW = 2**26  # characters
 _MAX_DIMS = 32
 _MAX_SIDE = 2**40
 _BOMB_BYTES = 2**26
@@ -166,12 +167,19 @@ def read_csv(path: Path, source: str) -> tuple[Array, list[str] | None]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
+            first = file.readline(_MAX_ROW)
             delimiter = max(_DELIMITERS, key=first.count)
             file.seek(0)
-            return _parse(csv.reader(file, delimiter=delimiter), source)
+            return _parse(csv.reader(_rows(file, source), delimiter=delimiter), source)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{source}: is not a CSV file of numbers") from error
+
+
+def _rows(file: IO[str], source: str) -> Iterator[str]:
+    while line := file.readline(_MAX_ROW):
+        if len(line) == _MAX_ROW:
+            raise DataError(f"{source}: has a row of more than {_MAX_ROW:,} characters: is it a table?")
+        yield line
 
 
 def _parse(rows: Any, source: str) -> tuple[Array, list[str] | None]:
