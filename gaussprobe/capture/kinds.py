@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from gaussprobe.capture import layout
 from gaussprobe.types import Kind
 
 _MODULE_KINDS: tuple[tuple[Kind, tuple[type[nn.Module], ...]], ...] = (
@@ -113,7 +114,11 @@ def module_kind(module: nn.Module) -> Kind | None:
     for kind, classes in _MODULE_KINDS:
         if isinstance(module, classes):
             return kind
-    return None
+    name = layout.quantized_name(module)
+    if name is None:
+        return None
+    # Fused with what follows them, as ConvReLU2d and LinearReLU are, they give what a nonlinearity gives.
+    return "activation" if "ReLU" in name else "affine"
 
 
 def fused_reason(module: nn.Module) -> str | None:

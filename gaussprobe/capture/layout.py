@@ -20,6 +20,8 @@ _CONV_DIMS = {
     nn.InstanceNorm2d: 2,
     nn.InstanceNorm3d: 3,
 }
+# Their classes are imported only by those who quantize.
+_QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 _CHANNEL_SECOND = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LocalResponseNorm)
 
 
@@ -46,6 +48,14 @@ class LayoutMemory:
         return 1 if len(shape) >= 4 else len(shape) - 1
 
 
+def quantized_name(module: nn.Module) -> str | None:
+    """Name of the class of a quantized linear layer or convolution, None for any other module."""
+    for cls in type(module).__mro__:
+        if cls.__module__.startswith(_QUANTIZED) and cls.__name__.startswith(("Linear", "Conv")):
+            return cls.__name__
+    return None
+
+
 def module_unit_dim(module: nn.Module, output: torch.Tensor) -> int | None:
     """Unit dimension of a stock module's output, None where the module does not determine it."""
     ndim = output.ndim
@@ -56,6 +66,10 @@ def module_unit_dim(module: nn.Module, output: torch.Tensor) -> int | None:
         return ndim - 1
     if isinstance(module, _CHANNEL_SECOND):
         return min(1, ndim - 1)
+    name = quantized_name(module)
+    if name is not None:
+        spatial = int(name[-2]) if name.startswith("Conv") else 0
+        return max(ndim - 1 - spatial, 0)
     if isinstance(module, nn.LayerNorm | nn.RMSNorm) and len(module.normalized_shape) == 1:
         return ndim - 1
     return None

@@ -237,6 +237,20 @@ def test_quantized_tensors_are_dequantized() -> None:
     torch.testing.assert_close(values, values.round(), atol=1e-4, rtol=0)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_quantized_layers_are_sites() -> None:
+    """Dynamically quantized Linear layers are affine sites by their own names."""
+    stock = nn.Sequential(nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)).eval()
+    model = torch.ao.quantization.quantize_dynamic(stock, {nn.Linear}, dtype=torch.qint8)
+    found, _ = watch(model, torch.randn(50, 8), size=50)
+    assert {name: samples.site.kinds for name, samples in found.items()} == {
+        "0": ("affine", "preactivation"),
+        "1": ("activation",),
+        "2": ("affine",),
+    }
+
+
 def test_containers_as_outputs() -> None:
     """Modules that give tuples, dicts and records pass, and the layers inside are sites."""
     from dataclasses import dataclass
