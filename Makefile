@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.made
 
-.PHONY: demo test lint bench bench-gpu calibrate tables clean
+.PHONY: demo test lint fuzz bench bench-gpu calibrate tables clean
 
 demo: $(STAMP)
 	$(BIN)/gaussprobe demo --out build/demo
@@ -16,6 +16,10 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -p gaussprobe
 	$(BIN)/lint-imports --no-cache
+
+# 2,000 altered files of every kind through the command line (about five minutes on free cores).
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz.run --cases 2000
 
 # Timings, as ratios, into docs/benchmarks.md (about three minutes on free cores).
 bench: $(STAMP)

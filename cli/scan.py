@@ -156,6 +156,8 @@ def scan(
         with warnings.catch_warnings():
             # The run says so itself, in every form of output.
             warnings.simplefilter("ignore", SyntheticInputWarning)
+            # What a program warns of is its own text: escape sequences in it must not reach the terminal.
+            warnings.showwarning = _say_warning  # type: ignore[assignment]
             run = scan_model(
                 model,
                 data,
@@ -205,6 +207,11 @@ def _numbers(title: str, text: str | None) -> list[float] | None:
     if title == "std" and min(found) <= 0:
         raise typer.BadParameter(f"--std must be positive; got {text!r}")
     return found
+
+
+def _say_warning(message: Warning | str, *_where: object) -> None:
+    """A warning of a library or of the model's own program, as one line."""
+    say("warning", str(message))
 
 
 def _show(run: Run, *, json: bool, quiet: bool, written: list[Path]) -> None:

@@ -177,31 +177,27 @@ class SiteAccumulator:
         self._spare = min(self._spare, count - 1)
         if not self._spare:
             self._spares.clear()
-        which = (int(examples[0]), int(examples[-1]), len(examples))
+        rows, which = self._rows, (int(examples[0]), int(examples[-1]), len(examples))
         keys = batch.once(("keys", *which), lambda: sampling.row_keys(seed, examples))
-        wanted = self._rows.wanted(keys)
-        if len(wanted) == 0:
-            return len(examples)
-        chosen = examples[wanted]
+        change = batch.once((*rows.state, *which), lambda: rows.change(keys, examples))
+        rows.apply(change)
         if valid is None:
-            places = batch.once(
+            where = batch.once(
                 (*grid, count, *which), lambda: sampling.positions(seed, examples, grid, count)
             )
         else:
-            places = batch.once(
+            where = batch.once(
                 ("valid", count, *which), lambda: (sampling.valid_positions(seed, examples, valid, count),)
             )
-        where = places if len(chosen) == len(examples) else tuple(index[wanted] for index in places)
         width = count * (int(tensor.shape[-1]) if self._units is None else len(self._units))
         step = max(1, _AT_ONCE // width)
-        for start in range(0, len(wanted), step):
-            part = slice(start, start + step)
-            values = sampling.gather(
-                tensor, wanted[part], tuple(index[part] for index in where), self._units
-            ).cpu()
-            self._rows.add(keys[wanted[part]], chosen[part], values[:, 0])
+        for start in range(0, len(change.taken), step):
+            taken = change.taken[start : start + step]
+            places = tuple(index[taken] for index in where)
+            values = sampling.gather(tensor, taken, places, self._units).cpu()
+            rows.put(change.slots[start : start + step], values[:, 0])
             if self._spare:
-                self._spares.append((chosen[part], values[:, 1:]))
+                self._spares.append((examples[taken], values[:, 1:]))
         return len(examples)
 
     def _count(self, tensor: torch.Tensor, mask: torch.Tensor | None, *, finite: bool) -> None:

@@ -138,7 +138,9 @@ def _check_zip(file: BinaryIO) -> None:
         reader = torch._C.PyTorchFileReader(file)
         _check_same_members(reader, sizes, root)
         data: bytes = reader.get_record("data.pkl")
-    except (RuntimeError, UnicodeDecodeError) as error:  # the second: of a member's name, in torch's message
+    except DamagedFileError:
+        raise
+    except Exception as error:  # of a member that is no text, no number, ..: whatever the reader makes of it
         raise DamagedFileError("torch cannot read it: " + first_line(error)) from error
     tree = _judged(io.BytesIO(data))
     for storage in tree.storages:

@@ -54,6 +54,7 @@ _LITERALS: dict[str, type | tuple[type, ...]] = {
 _VIEWS = frozenset(
     "t transpose permute view reshape expand alias detach to _to_copy unsqueeze squeeze".split()
 )
+_ENUMERATED = re.compile(r"\b(ScalarType|Layout|MemoryFormat)\b")
 _CALL = re.compile(r"@\d+$")
 _EMPTY_STACK = "_empty_nn_module_stack"
 
@@ -252,12 +253,21 @@ def _call(
     strange = values.keys() - {each.name for each in schema}
     if strange or len(values) != len(given):
         raise MalformedGraphError(f"{function} is called with arguments that it does not take")
+    for each in schema:
+        # To torch these are numbers too, and it looks up whatever number it is given.
+        if each.name in values and _ENUMERATED.search(str(each.real_type)) and _is_number(values[each.name]):
+            raise MalformedGraphError(f"{function} is given a number for its {each.name}")
     args: list[Any] = []
     for each in schema:
         if each.kwarg_only or each.name not in values:
             break
         args.append(values.pop(each.name))
     return tuple(args), values
+
+
+def _is_number(value: Any) -> bool:
+    parts = value if isinstance(value, list) else [value]
+    return any(isinstance(each, int | float | Ref) for each in parts)
 
 
 def _argument(entry: Mapping[str, Any]) -> Any:

@@ -187,9 +187,9 @@ def _walk(node: Any, name: str, key: str, depth: int) -> None:
             raise ModelFileError(
                 f"{name}: needs remote code (auto_map in config.json), which is not run: {_CONVERT}"
             )
-        for key_ in _LOADING:
-            if node.get(key_):
-                raise ModelFileError(f"{name}: config.json asks for {key_}, which is not done: {_CONVERT}")
+        for asked in _LOADING:
+            if node.get(asked):
+                raise ModelFileError(f"{name}: config.json asks for {asked}, which is not done: {_CONVERT}")
         if node.get("quantization_config"):
             raise ModelFileError(
                 f"{name}: holds quantized weights (quantization_config): dequantize it first"

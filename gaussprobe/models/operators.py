@@ -22,12 +22,12 @@ import torch
 # Operators with pure signatures that still act on something else than their arguments.
 _REFUSED = frozenset(
     "from_file save backward dist_backward wait record_stream set_ set_data resize_ resize_as_ "
-    "resize_as_sparse_ sym_storage_offset retain_grad".split()
+    "resize_as_sparse_ sym_storage_offset retain_grad promote_types".split()
 )
 _REFUSED_PREFIXES = ("fbgemm_", "cudnn_", "miopen_", "mkldnn_", "mps_", "quantized_")
 # Operators of tensors that take text: modes, reductions, equations, messages.
 _TEXT_OF_TENSORS = frozenset(
-    "einsum gelu gelu_ gelu_backward pad pad_sequence conv1d conv2d conv3d div div_ divide divide_ scatter "
+    "einsum gelu gelu_ pad pad_sequence conv1d conv2d conv3d div div_ divide divide_ scatter "
     "scatter_ scatter_reduce scatter_reduce_ index_reduce index_reduce_ meshgrid quantile nanquantile "
     "linalg_norm linalg_matrix_norm linalg_cond linalg_eigh linalg_eigvalsh linalg_qr linalg_svd "
     "linalg_svdvals linalg_lstsq searchsorted stft "
@@ -39,9 +39,9 @@ _TEXT = frozenset(
     "add eq ne lt le gt ge slice len format percentFormat str Int Float list dict ord chr hex oct bin "
     "sorted sort copy pop popitem remove clear count index get keys values items update setdefault any "
     "Delete device get_autocast_dtype warn "
-    "capitalize center endswith expandtabs find isalnum isalpha isdecimal isdigit isidentifier islower "
-    "isnumeric isprintable isspace istitle isupper join ljust lower lstrip partition replace rfind rindex "
-    "rjust rpartition rsplit rstrip split splitlines startswith strip swapcase title upper zfill".split()
+    "capitalize endswith find isalnum isalpha isdecimal isdigit isidentifier islower "
+    "isnumeric isprintable isspace istitle isupper join lower lstrip partition replace rfind rindex "
+    "rpartition rsplit rstrip split splitlines startswith strip swapcase title upper".split()
 )
 _INTERNAL = frozenset(
     "__and__ __or__ __xor__ __iand__ __ior__ __ixor__ __lshift__ __rshift__ __ilshift__ __irshift__ "
@@ -110,6 +110,9 @@ def allows_aten(name: str) -> bool:
     """
     types = _signatures().get(name)
     if types is None or name in _REFUSED or name.startswith(_REFUSED_PREFIXES):
+        return False
+    # No forward pass needs them, and their kernels trust shapes that only autograd gets right.
+    if "backward" in name:
         return False
     if name.startswith("_"):
         return name in _INTERNAL

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +15,11 @@ import torch
 from torch import nn
 
 from gaussprobe.errors import DataError, ModelFileError
+from gaussprobe.models import tokenprobe
 from gaussprobe.models.batches import ForwardParameters, unwrapped
 from gaussprobe.models.huggingface import import_transformers, quiet_transformers, read_settings
 from gaussprobe.models.inputs import Inputs, checked_batch_size, describe
-from gaussprobe.models.wording import first_line
+from gaussprobe.models.wording import first_line, printable
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -26,7 +32,11 @@ TOKENIZER_FILES = (
 _SETTINGS = "tokenizer_config.json"
 _DEFAULT_BATCH_SIZE = 32
 _LONGEST = 2**20  # a tokenizer without a maximum says 10^30
-_CHUNK = 1_000
+_MAX_FILE = 2**30
+_MAX_LINE = 2**18  # characters, before it is tokenised
+# Seconds that a tokenizer is given to load, and characters it must do in each further one.
+_PATIENCE = 4.5
+_SLOWEST = 50_000
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length")
 
 
@@ -60,14 +70,14 @@ class TextBatches:
 
     def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
         for start in range(0, len(self.lines), self.batch_size):
-            with quiet_transformers():
-                encoded = self.tokenizer(
-                    self.lines[start : start + self.batch_size],
-                    padding=True,
-                    truncation=True,
-                    max_length=self.longest,
-                    return_tensors="pt",
-                )
+            encoded = _tokenised(
+                self.tokenizer,
+                self.lines[start : start + self.batch_size],
+                padding=True,
+                truncation=True,
+                max_length=self.longest,
+                return_tensors="pt",
+            )
             yield {key: encoded[key] for key in self.keys if key in encoded}
 
 
@@ -93,8 +103,13 @@ def open_texts(
     """
     size = _DEFAULT_BATCH_SIZE if batch_size is None else checked_batch_size(batch_size)
     lines, empty = _lines(path, source)
-    tokenizer = _tokenizer(folder)
     notes = []
+    too_long = sum(len(line) > _MAX_LINE for line in lines)
+    if too_long:
+        notes.append(f"{too_long:,} of the lines were cut at {_MAX_LINE:,} characters")
+        lines = [line[:_MAX_LINE] for line in lines]
+    try_tokenizer(folder, lines)
+    tokenizer = _tokenizer(folder)
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise DataError(f"{folder}: its tokenizer knows no token to pad with: give pkg.mod:fn as --data")
@@ -109,15 +124,9 @@ def open_texts(
     if "input_ids" not in keys:
         raise DataError(f"{source}: is text, and the model takes no input_ids but {takes.describe()}")
     longest = longest_line(module, tokenizer)
-    try:
-        with quiet_transformers():
-            lengths = [
-                len(each)
-                for start in range(0, len(lines), _CHUNK)
-                for each in tokenizer(lines[start : start + _CHUNK])["input_ids"]
-            ]
-    except Exception as error:
-        raise DataError(f"{source}: its lines cannot be tokenised: {first_line(error)}") from error
+    lengths = [
+        len(each) for part in tokenprobe.chunks(lines) for each in _tokenised(tokenizer, part)["input_ids"]
+    ]
     size = min(size, len(lines))
     cut = sum(length > longest for length in lengths)
     parts = [f"{len(lines):,} lines of text, tokenised by the model's own tokenizer"]
@@ -131,8 +140,64 @@ def open_texts(
     )
 
 
+def _tokenised(tokenizer: Callable[..., Any], lines: list[str], **options: Any) -> Any:
+    """What a tokenizer makes of lines.
+
+    Raises:
+        DataError: whatever it raises.
+    """
+    try:
+        with quiet_transformers():
+            return tokenizer(lines, **options)
+    except BaseException as error:
+        # A panic of the library below is no Exception, and a Ctrl-C none either.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise DataError(f"the model's tokenizer fails on its lines: {first_line(error)}") from error
+
+
+def try_tokenizer(folder: Path, lines: list[str], *, patience: float = _PATIENCE) -> None:
+    """Refuse a tokenizer that fails on the lines, takes for ever or gigabytes; in a process of its own.
+
+    Args:
+        folder: the model's directory; only a `tokenizer.json` is tried, other files hold no patterns.
+        lines: to be tokenised.
+        patience: seconds for loading it; each line adds to them.
+
+    Raises:
+        DataError: saying what it did.
+    """
+    path, spec = (folder / "tokenizer.json").absolute(), find_spec("tokenizers")
+    if not path.is_file() or spec is None or spec.origin is None or not sys.executable:
+        return
+    packages = str(Path(spec.origin).parents[1])
+    limit = patience + sum(map(len, lines)) / _SLOWEST
+    try:
+        done = subprocess.run(  # noqa: S603 (this Python, and a script of this package)
+            [sys.executable, "-I", str(Path(tokenprobe.__file__).absolute()), packages, str(path)],
+            input=json.dumps(lines),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=limit,
+            check=False,
+            env={**os.environ, "TOKENIZERS_PARALLELISM": "true"},
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DataError(
+            f"{folder}: its tokenizer does not come to an end on this text ({limit:.0f} s): "
+            "give pkg.mod:fn as --data"
+        ) from error
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        why = printable(said[-1], limit=200) if done.returncode > 0 and said else "takes too much memory"
+        raise DataError(f"{folder}: its tokenizer cannot be used: {why}")
+
+
 def _lines(path: Path, source: str) -> tuple[list[str], int]:
     try:
+        if path.stat().st_size > _MAX_FILE:
+            raise DataError(f"{source}: is larger than {_MAX_FILE:,} bytes: give a part of it")
         found = path.read_text(encoding="utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{source}: is not UTF-8 text") from error

@@ -68,6 +68,25 @@ def test_containers_that_never_end_are_refused(torch_zip: Saved, data: bytes, ma
     refused(torch_zip(b"\x80\x02" + data), match)
 
 
+@pytest.mark.parametrize(
+    "records", [{"version": b"x"}, {"data.pkl\xb1": b""}, {".format_version": b"9" * 99}]
+)
+def test_odd_members_are_refused(folder: Path, torch_zip: Saved, records: dict[str, bytes]) -> None:
+    """Members that torch's own reader stumbles over, with whatever exception, make the file a damaged one."""
+    path = torch_zip(pickled({"w": 1}), {})
+    with zipfile.ZipFile(path) as old:
+        kept = {name.partition("/")[2]: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, data in (kept | records).items():
+            new.writestr(f"archive/{name}", data)
+    if next(iter(records)).startswith("data.pkl"):
+        path.write_bytes(path.read_bytes().replace("\xb1".encode(), b"\xb1\xb1"))
+    for opening in (lambda: open_model(path), lambda: open_data(path, module=LINEAR)):
+        with pytest.raises((ModelFileError, DataError)) as caught:
+            opening()
+        assert str(caught.value).count("\n") <= 1
+
+
 def test_preamble_of_a_legacy_file_is_judged(saved: Saved) -> None:
     """What lies before and after the object in a legacy file is held to the same rules."""
     path = saved({"w.weight": torch.ones(2)}, _use_new_zipfile_serialization=False)

@@ -140,6 +140,15 @@ def test_bad_csv_is_located(folder: Path, text: str, match: str) -> None:
         open_data(path, module=LINEAR)
 
 
+def test_a_row_without_end_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row longer than any table's is refused before it is read to its end."""
+    monkeypatch.setattr("gaussprobe.models.readers._MAX_ROW", 1_000)
+    path = folder / "x.csv"
+    path.write_text("1,2,3\n" + "1," * 5_000)
+    with pytest.raises(DataError, match="row of more than 1,000 characters"):
+        open_data(path, module=LINEAR)
+
+
 def test_torch_containers(saved: Saved) -> None:
     """A tuple of equal lengths is positional; a list of many tensors is a list of batches."""
     x, y = torch.ones(6, 3), torch.zeros(6)

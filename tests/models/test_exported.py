@@ -210,6 +210,46 @@ def test_targets_off_the_list_are_refused(folder: Path, exported: Path, target: 
     refused(altered(exported, folder / "x.pt2", graph(change)), target)
 
 
+def size_call(target: str, *values: Any) -> dict[str, Any]:
+    """A node that computes a number of numbers."""
+    inputs = [{"name": "", "arg": value, "kind": 1} for value in values]
+    return {"target": target, "inputs": inputs, "outputs": [{"as_sym_int": {"as_name": "n"}}], "metadata": {}}
+
+
+@pytest.mark.parametrize(
+    ("node", "match"),
+    [
+        (size_call("_operator.pow", {"as_int": 10**9}, {"as_int": 10**9}), "absurd power"),
+        (size_call("_operator.mod", {"as_string": "%2000000000d"}, {"as_int": 1}), "str, where a size"),
+        (size_call("_operator.mul", {"as_ints": [1]}, {"as_int": 10**10}), "list, where a size"),
+        (size_call("_operator.mul", {"as_int": 10**30}, {"as_int": 1}), "absurdly large"),
+    ],
+)
+def test_arithmetic_without_bound_is_an_error(
+    folder: Path, exported: Path, node: dict[str, Any], match: str
+) -> None:
+    """Powers, repetitions and formats that would take all time or memory fail at once when they are run."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["graph_module"]["graph"]["nodes"].insert(0, node)
+
+    module = open_model(altered(exported, folder / "x.pt2", graph(change))).module
+    with pytest.raises(ValueError, match=match):
+        module(X)
+
+
+def test_a_number_for_a_dtype_is_refused(folder: Path, exported: Path) -> None:
+    """torch looks a dtype up by its number, whatever the number is, and may crash: none is handed on."""
+
+    def change(content: dict[str, Any]) -> None:
+        node = content["graph_module"]["graph"]["nodes"][0]
+        given = [("self", node["inputs"][0]["arg"]), ("dtype", {"as_int": 100})]
+        node["target"] = "torch.ops.aten.view.dtype"
+        node["inputs"] = [{"name": name, "arg": value, "kind": 1} for name, value in given]
+
+    refused(altered(exported, folder / "x.pt2", graph(change)), "number for its dtype")
+
+
 def test_code_in_names_and_expressions_never_runs(folder: Path, exported: Path, marker: Path) -> None:
     """Symbolic sizes, guards and names, which torch would evaluate or compile, are not: the file opens."""
     attack = f"__import__('os').system('touch {marker}')"

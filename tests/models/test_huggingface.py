@@ -14,6 +14,7 @@ import torch
 
 from gaussprobe.errors import DataError, FactoryError, GaussprobeError, MissingExtraError, ModelFileError
 from gaussprobe.models import open_data, open_model
+from gaussprobe.models.texts import try_tokenizer
 from tests.models.conftest import Hostile
 
 transformers = pytest.importorskip("transformers")
@@ -101,6 +102,9 @@ def test_other_forms_of_weights_open(folder: Path, form: str) -> None:
         ({"model_type": "no-such-type"}, "'no-such-type' is not known to transformers"),
         ({"model_type": None}, "names no model_type"),
         ({"num_hidden_layers": 10**9}, "absurd num_hidden_layers"),
+        ({"num_labels": 10**9}, "absurd num_labels"),
+        ({"backbone_kwargs": {"trust_remote_code": True}}, "asks for trust_remote_code"),
+        ({"model_args": {"checkpoint_path": "x.pth"}}, "asks for checkpoint_path"),
         ({"vocab_size": 10**11}, "do they belong together"),
         ({"max_position_embeddings": 10**12}, "do they belong together"),
         ({"vocab_size": 64}, "other shapes than config.json says"),
@@ -242,6 +246,68 @@ def test_text_needs_a_tokenizer(tiny: Path) -> None:
     path.write_bytes(b"plain text " * 60 + b"\xff\xfe")
     with pytest.raises(DataError, match="not UTF-8"):
         open_data(path, module=module, folder=tiny)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        # Exponential backtracking, and a line blown up a million times.
+        (
+            {
+                "pre_tokenizer": {
+                    "type": "Split",
+                    "pattern": {"Regex": "(a+)+$"},
+                    "behavior": "Isolated",
+                    "invert": False,
+                }
+            },
+            "a" * 40 + "b",
+        ),
+        (
+            {
+                "normalizer": {
+                    "type": "Sequence",
+                    "normalizers": [{"type": "Replace", "pattern": {"String": "a"}, "content": "a" * 100}]
+                    * 8,
+                }
+            },
+            "a" * 100,
+        ),
+    ],
+)
+def test_tokenizers_that_run_away_are_refused(
+    tiny: Path, changes: dict[str, Any], text: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A pattern that backtracks for ever and a replacement without bound are stopped in another process."""
+    content = json.loads((tiny / "tokenizer.json").read_text())
+    (tiny / "tokenizer.json").write_text(json.dumps(content | changes))
+    path = tiny.parent / "lines.txt"
+    path.write_text(text + "\n")
+    module = open_model(tiny).module
+    capfd.readouterr()
+    with pytest.raises(DataError, match=r"its tokenizer (cannot be used|does not come to an end)"):
+        open_data(path, module=module, folder=tiny)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_tokenizer_that_takes_for_ever_is_stopped(tiny: Path) -> None:
+    """A tokenizer that is not done in its time is refused, saying so."""
+    with pytest.raises(DataError, match="does not come to an end"):
+        try_tokenizer(tiny, ["a"], patience=0.0)
+    try_tokenizer(tiny, ["the quick fox"])
+
+
+def test_very_long_lines_are_cut(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line longer than any model reads is cut before it is tokenised, and a huge file refused."""
+    monkeypatch.setattr("gaussprobe.models.texts._MAX_LINE", 100)
+    path = tiny.parent / "lines.txt"
+    path.write_text("the quick fox\n" + "fox " * 1_000 + "\n")
+    opened = open_model(tiny)
+    inputs = open_data(path, module=opened.module, folder=tiny)
+    assert any("1 of the lines were cut at 100 characters" in note for note in inputs.notes)
+    monkeypatch.setattr("gaussprobe.models.texts._MAX_FILE", 100)
+    with pytest.raises(DataError, match="give a part of it"):
+        open_data(path, module=opened.module, folder=tiny)
 
 
 def test_tokenizer_with_code_is_refused(tiny: Path, marker: Path) -> None:

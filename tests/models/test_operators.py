@@ -39,6 +39,18 @@ def test_operators_that_act_elsewhere_are_refused(name: str) -> None:
     assert not allows_aten(name)
 
 
+@pytest.mark.parametrize("name", ["gelu_backward", "embedding_backward", "segment_reduce", "promote_types"])
+def test_operators_that_trust_their_arguments_are_refused(name: str) -> None:
+    """Kernels that crash on arguments of the wrong shape, and that no forward pass calls, are not reached."""
+    assert is_operator(name)
+    assert not allows_aten(name)
+
+
+def test_text_cannot_be_blown_up() -> None:
+    """No operator pads text to a length that a program names."""
+    assert not any(allows_aten(name) for name in ("ljust", "rjust", "center", "zfill", "expandtabs"))
+
+
 def test_what_torch_does_not_know_is_refused() -> None:
     """A name that is no operator is not allowed, whatever it is."""
     assert not is_operator("system")

@@ -15,15 +15,6 @@ from gaussprobe.stats.streaming.hashing import Indices, Keys, row_keys
 from gaussprobe.stats.streaming.state import LARGEST, Kind, State, read_entries, read_integer, read_shape
 
 
-def smallest(kept: Keys, offered: Keys, max_samples: int) -> Indices:
-    """Indices of the offered keys that are among the `max_samples` smallest of all, in their order."""
-    merged = np.concatenate([kept, offered])
-    if len(merged) <= max_samples:
-        return np.arange(len(offered), dtype=np.int64)
-    threshold = np.partition(merged, max_samples - 1)[max_samples - 1]
-    return np.flatnonzero(offered <= threshold).astype(np.int64)
-
-
 @dataclass
 class SmallestKeys:
     """The rows with the smallest keys, up to a number of examples; mergeable and of bounded memory.
@@ -40,7 +31,11 @@ class SmallestKeys:
     def wanted(self, keys: Keys) -> Indices:
         """Indices of the offered keys that would be among the smallest, in their order."""
         kept = self.keys if self.keys is not None else np.empty(0, dtype=np.uint64)
-        return smallest(kept, keys, self.max_samples)
+        merged = np.concatenate([kept, keys])
+        if len(merged) <= self.max_samples:
+            return np.arange(len(keys), dtype=np.int64)
+        threshold = np.partition(merged, self.max_samples - 1)[self.max_samples - 1]
+        return np.flatnonzero(keys <= threshold).astype(np.int64)
 
     def add(self, keys: Keys, examples: Indices, values: torch.Tensor) -> None:
         """Merge rows in and cut back to the smallest keys; rows that stay keep their order.
