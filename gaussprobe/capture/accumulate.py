@@ -13,7 +13,7 @@ import torch
 
 from gaussprobe.capture import sampling
 from gaussprobe.capture.layout import Axes, read_axes
-from gaussprobe.capture.rows import Rows
+from gaussprobe.capture.rows import Change, Rows
 from gaussprobe.types import KINDS, Kind, NonFinite, Samples, Sampling, Site
 
 Made = TypeVar("Made")
@@ -67,6 +67,15 @@ class Batch:
         return made
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """Rows that are copied at once: where they are in a tensor, which slots they go to, whose they are."""
+
+    index: tuple[torch.Tensor, ...]
+    slots: sampling.Indices
+    examples: sampling.Indices
+
+
 @dataclass(kw_only=True)
 class SiteAccumulator:
     """Samples and counts of one site.
@@ -99,6 +108,7 @@ class SiteAccumulator:
     _bad_units: torch.Tensor | None = None
     _example_dim: int = 0
     _units: sampling.Indices | None = None
+    _unit_index: torch.Tensor | None = None
     _rows: Rows | None = None
     _spare: int = sampling.MAX_POSITIONS - 1
     _spares: list[tuple[sampling.Indices, torch.Tensor]] = field(default_factory=list)
@@ -129,6 +139,7 @@ class SiteAccumulator:
             self.num_features = width
             self._example_dim = axes.example_dim
             self._units = sampling.unit_subset(self.plan.seed, width, self.plan.max_units)
+            self._unit_index = None if self._units is None else torch.from_numpy(self._units)
             self._rows = Rows(self.plan.max_samples)
         elif width != self.num_features:
             self.failure = f"its number of units changed from {self.num_features} to {width} between batches"
@@ -162,7 +173,6 @@ class SiteAccumulator:
     ) -> int:
         """Offer one row or more of each example to the reservoir; returns how many examples have any."""
         assert self._rows is not None
-        seed = self.plan.seed
         least = math.prod(grid)
         if valid is not None:
             some = valid.any(axis=1)
@@ -177,28 +187,54 @@ class SiteAccumulator:
         self._spare = min(self._spare, count - 1)
         if not self._spare:
             self._spares.clear()
-        rows, which = self._rows, (int(examples[0]), int(examples[-1]), len(examples))
-        keys = batch.once(("keys", *which), lambda: sampling.row_keys(seed, examples))
-        change = batch.once((*rows.state, *which), lambda: rows.change(keys, examples))
+        rows, units = self._rows, self._unit_index
+        width = count * int(tensor.shape[-1] if units is None else len(units))
+        step, device = max(1, _AT_ONCE // width), tensor.device
+        if units is not None and units.device != device:
+            units = self._unit_index = units.to(device)
+        which = (int(examples[0]), int(examples[-1]), len(examples), valid is None, grid, count)
+        change, parts = batch.once(
+            (*rows.state, *which, step, device),
+            lambda: self._plan(batch, examples, valid, grid, count, step, device),
+        )
         rows.apply(change)
+        for part in parts:
+            values = sampling.gather(tensor, part.index, units)
+            rows.put(part.slots, values[:, 0])
+            if self._spare:
+                self._spares.append((part.examples, values[:, 1:].cpu()))
+        return len(examples)
+
+    def _plan(
+        self,
+        batch: Batch,
+        examples: sampling.Indices,
+        valid: npt.NDArray[np.bool_] | None,
+        grid: tuple[int, ...],
+        count: int,
+        step: int,
+        device: torch.device,
+    ) -> tuple[Change, list[_Part]]:
+        """Which rows of the batch are kept, where they are and where they go.
+
+        The same for all sites that have the same grid and hold the same examples.
+        """
+        assert self._rows is not None
+        rows, seed = self._rows, self.plan.seed
+        which = (int(examples[0]), int(examples[-1]), len(examples))
+        keys = batch.once(("keys", *which), lambda: sampling.row_keys(seed, examples))
+        change = batch.once(("change", *rows.state, *which), lambda: rows.change(keys, examples))
         if valid is None:
-            where = batch.once(
-                (*grid, count, *which), lambda: sampling.positions(seed, examples, grid, count)
-            )
+            where = sampling.positions(seed, examples, grid, count)
         else:
-            where = batch.once(
-                ("valid", count, *which), lambda: (sampling.valid_positions(seed, examples, valid, count),)
-            )
-        width = count * (int(tensor.shape[-1]) if self._units is None else len(self._units))
-        step = max(1, _AT_ONCE // width)
+            where = (sampling.valid_positions(seed, examples, valid, count),)
+        parts = []
         for start in range(0, len(change.taken), step):
             taken = change.taken[start : start + step]
-            places = tuple(index[taken] for index in where)
-            values = sampling.gather(tensor, taken, places, self._units).cpu()
-            rows.put(change.slots[start : start + step], values[:, 0])
-            if self._spare:
-                self._spares.append((examples[taken], values[:, 1:]))
-        return len(examples)
+            index = sampling.places(taken, tuple(part[taken] for part in where), device)
+            slots = change.slots[start : start + step]
+            parts.append(_Part(index=index, slots=slots, examples=examples[taken]))
+        return change, parts
 
     def _count(self, tensor: torch.Tensor, mask: torch.Tensor | None, *, finite: bool) -> None:
         found = None if finite else sampling.count_nonfinite(tensor)

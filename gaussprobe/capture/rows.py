@@ -80,14 +80,16 @@ class Rows:
         self._keys, self._examples = change.keys, change.examples
 
     def put(self, slots: Indices, values: torch.Tensor) -> None:
-        """Copy `values` `(m, num_features)` into slots."""
+        """Copy `values` `(m, num_features)` into slots, ascending."""
         self._make_room(values)
         assert self._values is not None
-        first = int(slots[0]) if len(slots) else 0
-        if len(slots) and int(slots[-1]) - first == len(slots) - 1:  # in a row, as they are until it is full
+        if not len(slots):
+            return
+        first = int(slots[0])
+        if int(slots[-1]) - first == len(slots) - 1:  # in a row, as they are until it is full
             self._values[first : first + len(slots)] = values
         else:
-            self._values[torch.from_numpy(slots)] = values.to(self._values.dtype)
+            self._values[torch.from_numpy(slots)] = values.to("cpu", self._values.dtype)
 
     def in_order(self) -> tuple[torch.Tensor, Indices]:
         """The rows in the order of their examples, and these; views that the next `put` changes."""

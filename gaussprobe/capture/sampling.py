@@ -23,6 +23,7 @@ __all__ = [
     "Keys",
     "count_nonfinite",
     "gather",
+    "places",
     "positions",
     "row_keys",
     "unit_subset",
@@ -105,30 +106,24 @@ def unit_subset(seed: int, num_features: int, max_units: int) -> Indices | None:
     return np.sort(np.argsort(keys, kind="stable")[:max_units]).astype(np.int64)
 
 
-def gather(
-    tensor: torch.Tensor, rows: Indices, where: tuple[Indices, ...], units: Indices | None
-) -> torch.Tensor:
+def places(rows: Indices, where: tuple[Indices, ...], device: torch.device) -> tuple[torch.Tensor, ...]:
+    """Indices as `gather` takes them: `(m, 1)` of the rows, `(m, count)` for each position dimension."""
+    return tuple(torch.from_numpy(index).to(device) for index in (rows[:, None], *where))
+
+
+def gather(tensor: torch.Tensor, index: tuple[torch.Tensor, ...], units: torch.Tensor | None) -> torch.Tensor:
     """Copy rows out of a tensor of dimensions (examples, positions..., units).
 
     Args:
         tensor: as `layout.Axes` has it.
-        rows: `(m,)` indices along the first dimension.
-        where: `(m, count)` indices for each position dimension.
+        index: from `places`.
         units: units to keep, None for all.
 
     Returns:
         A fresh tensor `(m, count, num_units)`, float64 where the tensor is, float32 otherwise.
     """
-    device = tensor.device
-    first = torch.from_numpy(rows).to(device)[:, None]
-    rest = [torch.from_numpy(index).to(device) for index in where]
-    if units is None:
-        taken = tensor[(first, *rest)]
-    else:
-        chosen = torch.from_numpy(units).to(device)
-        taken = tensor[(first[..., None], *(r[..., None] for r in rest), chosen)]
-    dtype = torch.float64 if taken.dtype == torch.float64 else torch.float32
-    return taken.to(dtype)
+    taken = tensor[index] if units is None else tensor[(*(part[..., None] for part in index), units)]
+    return taken if taken.dtype == torch.float64 else taken.to(torch.float32)
 
 
 def count_nonfinite(tensor: torch.Tensor) -> tuple[int, int, torch.Tensor] | None:
