@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import gaussprobe
-from gaussprobe.cli import demo, report, scan, selftest
+from gaussprobe.cli import apart, demo, report, scan, selftest
 from gaussprobe.cli.console import Debug, abandon_stdout, invocation, say
 from gaussprobe.errors import GaussprobeError
 
@@ -106,4 +106,6 @@ def _complain(error: BaseException, message: str) -> int:
 
 def run() -> None:
     """Entry point of the installed script."""
-    sys.exit(main())
+    arguments = sys.argv[1:]
+    name = apart.program(arguments)
+    sys.exit(main() if name is None else apart.run(arguments, name))
