@@ -189,7 +189,7 @@ class SiteAccumulator:
             self._spares.clear()
         rows, units = self._rows, self._unit_index
         width = count * int(tensor.shape[-1] if units is None else len(units))
-        step, device = max(1, _AT_ONCE // width), tensor.device
+        step, device = min(max(1, _AT_ONCE // width), len(examples)), tensor.device
         if units is not None and units.device != device:
             units = self._unit_index = units.to(device)
         which = (int(examples[0]), int(examples[-1]), len(examples), valid is None, grid, count)

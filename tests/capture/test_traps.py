@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -313,3 +314,33 @@ def test_scaled_dot_product_attention_passes() -> None:
             return F.scaled_dot_product_attention(self.q(x), self.k(x), x)
 
     assert list(watch(Model(), torch.randn(20, 5, 4), size=20)[0]) == ["q", "k"]
+
+
+def test_no_activation_outlives_its_hook() -> None:
+    """While a forward pass goes on, tensors that the model has dropped are gone, watched or not."""
+    alive: list[int] = []
+    seen: list[weakref.ref[torch.Tensor]] = []
+
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            alive.append(sum(reference() is not None for reference in seen))
+            y = self.linear(x)
+            seen.append(weakref.ref(y))
+            return torch.tanh(y)
+
+    model = nn.Sequential(*(Layer() for _ in range(6)))
+    watch(model, torch.randn(64, 4), size=64)
+    assert alive == [0] * 6
+    assert [reference() for reference in seen] == [None] * 6
+
+
+def test_time_and_calls_grow_with_sites_alone() -> None:
+    """Twice as many layers make twice as many sites, each seen once a pass, and nothing else."""
+    for layers in (10, 20):
+        model = nn.Sequential(*(nn.Linear(4, 4) for _ in range(layers)))
+        _, records = watch(model, torch.randn(16, 4), size=16)
+        assert [record.calls for record in records.values()] == [1] * layers
