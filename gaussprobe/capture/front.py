@@ -1,60 +1,17 @@
-"""The one interface of all ways to watch a model run, and which way fits a model."""
+"""Which way to watch a model run fits it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import Protocol, Self
 
-import torch
 from torch import nn
 
 from gaussprobe.capture import graph, scripted
-from gaussprobe.capture.accumulate import Plan, SiteAccumulator
+from gaussprobe.capture.accumulate import Plan
+from gaussprobe.capture.base import FrontEnd
 from gaussprobe.capture.book import Plant
 from gaussprobe.capture.recorder import Capture
-from gaussprobe.capture.sampling import Indices
 from gaussprobe.errors import UnsupportedError
-from gaussprobe.types import CaptureRecord, NotCaptured, Samples
-
-
-class FrontEnd(Protocol):
-    """What every capture offers; see `recorder.Capture`."""
-
-    include: Sequence[str] | None
-    exclude: Sequence[str] | None
-
-    @property
-    def sites(self) -> dict[str, SiteAccumulator]: ...
-
-    @property
-    def last_site(self) -> str | None: ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None: ...
-
-    def forward(
-        self,
-        n_examples: int,
-        batch_dim: int = 0,
-        *,
-        mask: torch.Tensor | None = None,
-        groups: Indices | None = None,
-    ) -> AbstractContextManager[None]: ...
-
-    def samples(self, step: int = 0) -> list[Samples]: ...
-
-    def records(self) -> list[CaptureRecord]: ...
-
-    def not_captured(self) -> list[NotCaptured]: ...
 
 
 def of(

@@ -18,10 +18,10 @@ from torch import nn
 
 from gaussprobe.capture import aten
 from gaussprobe.capture import kinds as kinds_
-from gaussprobe.capture.accumulate import Plan, SiteAccumulator
-from gaussprobe.capture.book import Plant, Selection, SiteBook, first_tensor
-from gaussprobe.capture.sampling import Indices
-from gaussprobe.types import CaptureRecord, Kind, NotCaptured, Samples
+from gaussprobe.capture.accumulate import Plan
+from gaussprobe.capture.base import FrontEnd
+from gaussprobe.capture.book import Plant, first_tensor
+from gaussprobe.types import Kind, NotCaptured
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,12 @@ def handles(model: nn.Module) -> bool:
     return hasattr(model, "program") and hasattr(type(model), "run") and hasattr(model, "observer")
 
 
-class GraphCapture:
+class GraphCapture(FrontEnd):
     """Samples of every site of a program; used as `recorder.Capture` is.
 
     Args:
         model: what `handles` accepts.
-        plan: how to sample.
-        include: shell-style patterns of site names, None for all.
-        exclude: patterns of site names to leave out.
-        plant: see `SiteBook`.
+        plan, include, exclude, plant: as `FrontEnd`.
     """
 
     def __init__(
@@ -72,9 +69,7 @@ class GraphCapture:
         exclude: Sequence[str] | None = None,
         plant: Plant | None = None,
     ) -> None:
-        self.model: Any = model
-        self.include, self.exclude = include, exclude
-        self.book = SiteBook(plan or Plan(), Selection(include=include, exclude=exclude), plant=plant)
+        super().__init__(model, plan=plan, include=include, exclude=exclude, plant=plant)
         self._fused: dict[str, str] = {}
         self._last_use = _last_use(self._program)
         self._sources = {each.name: each.source for each in self._program.inputs}
@@ -87,16 +82,6 @@ class GraphCapture:
         ]
         self._running = False
 
-    @property
-    def sites(self) -> dict[str, SiteAccumulator]:
-        """Every site seen so far, by name, in execution order."""
-        return self.book.sites
-
-    @property
-    def last_site(self) -> str | None:
-        """The site that was reached last."""
-        return self.book.last_site
-
     def __enter__(self) -> GraphCapture:
         self.model.observer = self
         return self
@@ -107,40 +92,18 @@ class GraphCapture:
         self.model.observer = None
 
     @contextmanager
-    def forward(
-        self,
-        n_examples: int,
-        batch_dim: int = 0,
-        *,
-        mask: torch.Tensor | None = None,
-        groups: Indices | None = None,
-    ) -> Iterator[None]:
-        """Record what runs inside as one forward pass; arguments as `recorder.Capture.forward`."""
-        self.book.begin(self.book.next_batch(n_examples, batch_dim, mask=mask, groups=groups))
+    def _watching(self) -> Iterator[None]:
         self._running = True
         try:
             yield
         finally:
             self._running = False
-            self.book.end()
 
-    def samples(self, step: int = 0) -> list[Samples]:
-        """Samples of every selected site, in execution order."""
-        return self.book.samples(step)
-
-    def records(self) -> list[CaptureRecord]:
-        """What happened at every site that was seen, in execution order."""
-        return self.book.records()
-
-    def not_captured(self) -> list[NotCaptured]:
-        """Sites that were expected, or seen, and have no samples, with the reason."""
-        missing = self.book.failures()
-        missing += [NotCaptured(site=path, reason=reason) for path, reason in self._fused.items()]
-        missing += [
-            NotCaptured(site=path, reason="acts across units, not on each by itself")
-            for path in dict.fromkeys(self._across())
-        ]
-        return [each for each in missing if self.book.selects(each.site)]
+    def _missing(self) -> Iterator[NotCaptured]:
+        for path, reason in self._fused.items():
+            yield NotCaptured(site=path, reason=reason)
+        for path in dict.fromkeys(self._across()):
+            yield NotCaptured(site=path, reason="acts across units, not on each by itself")
 
     def _across(self) -> Iterator[str]:
         for node in self._nodes:

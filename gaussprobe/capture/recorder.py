@@ -21,11 +21,11 @@ from torch.utils.hooks import RemovableHandle
 from gaussprobe.capture import deep as inner
 from gaussprobe.capture import elementwise, layout
 from gaussprobe.capture import kinds as kinds_
-from gaussprobe.capture.accumulate import Plan, SiteAccumulator
-from gaussprobe.capture.book import Plant, Selection, SiteBook, first_tensor
+from gaussprobe.capture.accumulate import Plan
+from gaussprobe.capture.base import FrontEnd
+from gaussprobe.capture.book import Plant, first_tensor
 from gaussprobe.capture.paths import own_modules
-from gaussprobe.capture.sampling import Indices
-from gaussprobe.types import CaptureRecord, Kind, NotCaptured, Samples
+from gaussprobe.types import Kind, NotCaptured
 
 
 @dataclass(frozen=True)
@@ -38,25 +38,13 @@ class _Frame:
     finite: bool = False  # whether what it gives is finite because what it received is
 
 
-class Capture:
-    """Samples of every site of a model.
-
-    ```
-    with Capture(model) as capture:
-        for batch in batches:
-            with capture.forward(n_examples=len(batch)):
-                model(batch)
-    capture.samples()
-    ```
+class Capture(FrontEnd):
+    """Samples of every site of an eager module, by hooks and a function mode.
 
     Args:
-        model: an eager module; nothing is written onto it and its outputs stay bit-identical.
-        plan: how to sample.
-        include: shell-style patterns of site names, None for all.
-        exclude: patterns of site names to leave out.
+        model, plan, include, exclude, plant: as `FrontEnd`.
         deep: whether to look inside fused layers, by computing their insides again.
         logits: whether that goes for attention logits too.
-        plant: see `SiteBook`.
     """
 
     def __init__(
@@ -70,25 +58,13 @@ class Capture:
         logits: bool = False,
         plant: Plant | None = None,
     ) -> None:
-        self.model = model
-        self.include, self.exclude = include, exclude
+        super().__init__(model, plan=plan, include=include, exclude=exclude, plant=plant)
         self.deep, self.logits = deep, logits
-        self.book = SiteBook(plan or Plan(), Selection(include=include, exclude=exclude), plant=plant)
         self._handles: list[RemovableHandle] = []
         self._stack: list[_Frame] = []
         self._by_hand: dict[int, bool] = {}
         self._not_followed: dict[str, str] = {}
         self._running = False
-
-    @property
-    def sites(self) -> dict[str, SiteAccumulator]:
-        """Every site seen so far, by name, in execution order."""
-        return self.book.sites
-
-    @property
-    def last_site(self) -> str | None:
-        """The site that was reached last."""
-        return self.book.last_site
 
     def __enter__(self) -> Self:
         for path, module in own_modules(self.model):
@@ -109,23 +85,7 @@ class Capture:
         self._handles.clear()
 
     @contextmanager
-    def forward(
-        self,
-        n_examples: int,
-        batch_dim: int = 0,
-        *,
-        mask: torch.Tensor | None = None,
-        groups: Indices | None = None,
-    ) -> Iterator[None]:
-        """Record what runs inside as one forward pass.
-
-        Args:
-            n_examples: examples in the batch.
-            batch_dim: dimension they run along in the model's input.
-            mask: `(n_examples, positions)` bool, False where a position is padding; None where none is.
-            groups: `(n_examples,)` which examples belong together; None for none.
-        """
-        self.book.begin(self.book.next_batch(n_examples, batch_dim, mask=mask, groups=groups))
+    def _watching(self) -> Iterator[None]:
         self._running = True
         try:
             with _FunctionMode(self):
@@ -133,33 +93,21 @@ class Capture:
         finally:
             self._running = False
             self._stack.clear()
-            self.book.end()
 
-    def samples(self, step: int = 0) -> list[Samples]:
-        """Samples of every selected site, in execution order."""
-        return self.book.samples(step)
-
-    def records(self) -> list[CaptureRecord]:
-        """What happened at every site that was seen, in execution order."""
-        return self.book.records()
-
-    def not_captured(self) -> list[NotCaptured]:
-        """Sites that were expected, or seen, and have no samples, with the reason."""
-        missing = self.book.failures()
+    def _missing(self) -> Iterator[NotCaptured]:
         fused: list[str] = []
         for path, module in own_modules(self.model):
             reason = kinds_.fused_reason(module)
             if reason is not None:
                 fused.append(path)
                 if not self.deep or path in self._not_followed:
-                    missing.append(NotCaptured(site=path, reason=self._not_followed.get(path, reason)))
+                    yield NotCaptured(site=path, reason=self._not_followed.get(path, reason))
             elif isinstance(module, kinds_.ACROSS_UNITS):
-                missing.append(NotCaptured(site=path, reason="acts across units, not on each by itself"))
+                yield NotCaptured(site=path, reason="acts across units, not on each by itself")
             elif kinds_.module_kind(module) is not None and path not in self.sites:
                 inside = any(not outer or path.startswith(outer + ".") for outer in fused)
                 reason = "inside a fused layer" if inside else "never called in the forward pass"
-                missing.append(NotCaptured(site=path, reason=reason))
-        return [m for m in missing if self.book.selects(m.site)]
+                yield NotCaptured(site=path, reason=reason)
 
     # -- module hooks
 

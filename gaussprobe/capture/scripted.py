@@ -19,10 +19,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gaussprobe.capture import aten
 from gaussprobe.capture import kinds as kinds_
-from gaussprobe.capture.accumulate import Plan, SiteAccumulator
-from gaussprobe.capture.book import Plant, Selection, SiteBook, first_tensor
-from gaussprobe.capture.sampling import Indices
-from gaussprobe.types import CaptureRecord, Kind, NotCaptured, Samples
+from gaussprobe.capture.accumulate import Plan
+from gaussprobe.capture.base import FrontEnd
+from gaussprobe.capture.book import Plant, first_tensor
+from gaussprobe.types import Kind, NotCaptured
 
 _NOT_SEEN = "its call was not seen: it never ran, or ran inside one fused operator"
 # What gives an output its shape again after a product of matrices.
@@ -36,15 +36,12 @@ def handles(model: nn.Module) -> bool:
     return isinstance(model, torch.jit.ScriptModule)
 
 
-class ScriptCapture:
+class ScriptCapture(FrontEnd):
     """Samples of every site of a TorchScript program; used as `recorder.Capture` is.
 
     Args:
         model: the program.
-        plan: how to sample.
-        include: shell-style patterns of site names, None for all.
-        exclude: patterns of site names to leave out.
-        plant: see `SiteBook`.
+        plan, include, exclude, plant: as `FrontEnd`.
     """
 
     def __init__(
@@ -56,23 +53,11 @@ class ScriptCapture:
         exclude: Sequence[str] | None = None,
         plant: Plant | None = None,
     ) -> None:
-        self.model = model
-        self.include, self.exclude = include, exclude
-        self.book = SiteBook(plan or Plan(), Selection(include=include, exclude=exclude), plant=plant)
+        super().__init__(model, plan=plan, include=include, exclude=exclude, plant=plant)
         self._modules: dict[str, nn.Module] = dict(model.named_modules())
         self._owners = _owners(model)
         self._near = ""  # path of the module whose parameters were used last
         self._pending: _Pending | None = None
-
-    @property
-    def sites(self) -> dict[str, SiteAccumulator]:
-        """Every site seen so far, by name, in execution order."""
-        return self.book.sites
-
-    @property
-    def last_site(self) -> str | None:
-        """The site that was reached last."""
-        return self.book.last_site
 
     def __enter__(self) -> ScriptCapture:
         return self
@@ -83,16 +68,7 @@ class ScriptCapture:
         self._pending = None
 
     @contextmanager
-    def forward(
-        self,
-        n_examples: int,
-        batch_dim: int = 0,
-        *,
-        mask: torch.Tensor | None = None,
-        groups: Indices | None = None,
-    ) -> Iterator[None]:
-        """Record what runs inside as one forward pass; arguments as `recorder.Capture.forward`."""
-        self.book.begin(self.book.next_batch(n_examples, batch_dim, mask=mask, groups=groups))
+    def _watching(self) -> Iterator[None]:
         self._near = ""
         try:
             # Optimized, a program runs several operators as one from its second call on.
@@ -101,19 +77,8 @@ class ScriptCapture:
                 self._flush()
         finally:
             self._pending = None
-            self.book.end()
 
-    def samples(self, step: int = 0) -> list[Samples]:
-        """Samples of every selected site, in execution order."""
-        return self.book.samples(step)
-
-    def records(self) -> list[CaptureRecord]:
-        """What happened at every site that was seen, in execution order."""
-        return self.book.records()
-
-    def not_captured(self) -> list[NotCaptured]:
-        """Sites that were expected, or seen, and have no samples, with the reason."""
-        missing = self.book.failures()
+    def _missing(self) -> Iterator[NotCaptured]:
         for path, module in self._modules.items():
             stock = _stock_class(module)
             if stock is None or path in self.sites:
@@ -121,12 +86,11 @@ class ScriptCapture:
             blank = stock.__new__(stock)
             reason = kinds_.fused_reason(blank)
             if reason is not None:
-                missing.append(NotCaptured(site=path, reason=reason))
+                yield NotCaptured(site=path, reason=reason)
             elif isinstance(blank, kinds_.ACROSS_UNITS):
-                missing.append(NotCaptured(site=path, reason="acts across units, not on each by itself"))
+                yield NotCaptured(site=path, reason="acts across units, not on each by itself")
             elif kinds_.module_kind(blank) is not None:
-                missing.append(NotCaptured(site=path, reason=_NOT_SEEN))
-        return [each for each in missing if self.book.selects(each.site)]
+                yield NotCaptured(site=path, reason=_NOT_SEEN)
 
     # -- watching it run
 
