@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gaussprobe.capture import Capture
-from gaussprobe.capture.deep import inside
+from gaussprobe.capture.deep import CannotFollowError, inside
 from gaussprobe.types import NotCaptured, Samples
 
 
@@ -68,6 +68,57 @@ def test_gates_give_the_layers_own_output(
             out.append(h)
         outputs.append(torch.stack(out[::-1] if suffix else out, dim=time))
     torch.testing.assert_close(torch.cat(outputs, dim=2), expected)
+
+
+@pytest.mark.parametrize("state", [True, False])
+@pytest.mark.parametrize(
+    "cell",
+    [
+        nn.LSTMCell(4, 5),
+        nn.GRUCell(4, 5),
+        nn.RNNCell(4, 5),
+        nn.RNNCell(4, 5, nonlinearity="relu", bias=False),
+    ],
+)
+def test_gates_of_a_cell(cell: nn.RNNCellBase, state: bool) -> None:
+    """A cell's gates, put through its equations, give what torch's fused call gives."""
+    x, h, c = torch.randn(6, 4), torch.randn(6, 5) * state, torch.randn(6, 5) * state
+    is_lstm = isinstance(cell, nn.LSTMCell)
+    given = (x, ((h, c) if is_lstm else h)) if state else (x,)
+    at = {i.name: i.tensor for i in inside(cell, given, {})}
+    if is_lstm:
+        after = at["forget_gate"].sigmoid() * c + at["input_gate"].sigmoid() * at["cell_gate"].tanh()
+        result = at["output_gate"].sigmoid() * after.tanh()
+    elif isinstance(cell, nn.GRUCell):
+        z = at["update_gate"].sigmoid()
+        result = (1 - z) * at["new_gate"].tanh() + z * h
+    else:
+        result = at["hidden"].tanh() if cell.nonlinearity == "tanh" else at["hidden"].relu()  # type: ignore[union-attr]
+    expected = cell(*given)
+    torch.testing.assert_close(result, expected[0] if is_lstm else expected)
+
+
+@pytest.mark.parametrize("layer", [nn.LSTM, nn.GRU])
+def test_one_sequence_without_a_batch(layer: type[nn.RNNBase]) -> None:
+    """A sequence by itself has the gates it has in a batch of one, with a state and without."""
+    model, x = layer(4, 5, num_layers=2), torch.randn(7, 4)
+    h = torch.randn(2, 5)
+    state: Any = (h, 2 * h) if layer is nn.LSTM else h
+    batched: Any = tuple(part[:, None] for part in state) if layer is nn.LSTM else state[:, None]
+    for alone, together in (((x,), (x[:, None],)), ((x, state), (x[:, None], batched))):
+        found = [i.tensor for i in inside(model, alone, {})]
+        expected = [i.tensor[:, 0] for i in inside(model, together, {})]
+        assert [t.shape for t in found] == [(7, 5)] * len(found)
+        for one, other in zip(found, expected, strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def test_dropout_between_layers_cannot_be_followed() -> None:
+    """In training mode a layer that drops values between its layers is refused, saying so."""
+    model = nn.LSTM(4, 5, num_layers=2, dropout=0.5)
+    with pytest.raises(CannotFollowError, match="drops values between its layers"):
+        list(inside(model, (torch.randn(7, 3, 4),), {}))
+    assert len(list(inside(model.eval(), (torch.randn(7, 3, 4),), {}))) == 8
 
 
 @pytest.mark.parametrize("batch_first", [True, False])

@@ -40,7 +40,7 @@ _VALUES: tuple[Any, ...] = (
     "",
     "x" * 5_000,
     "\x1b[31mred\x07\n",
-    "../../etc/passwd",
+    "../../outside",
     "org/kernel",
     "(a+)+$",
     [],

@@ -39,11 +39,11 @@ def test_what_torch_writes_passes() -> None:
 @pytest.mark.parametrize(
     ("lines", "match"),
     [
-        (['x = torch.from_file("/tmp/x", True, 4)'], "from_file"),
-        (['x = ("/tmp/x").from_file(True, 4)'], "from_file"),
-        (['torch.save(x, "/tmp/x")'], "save"),
-        (['x.save("/tmp/x")'], "save"),
-        (['ops.aten.from_file("/tmp/x")'], "from_file"),
+        (['x = torch.from_file("file", True, 4)'], "from_file"),
+        (['x = ("file").from_file(True, 4)'], "from_file"),
+        (['torch.save(x, "file")'], "save"),
+        (['x.save("file")'], "save"),
+        (['ops.aten.from_file("file")'], "from_file"),
         (["ops.mylib.write(x)"], "ops.mylib"),
         (["ops.profiler._record_function_enter()"], "ops.profiler"),
         (["ops.prim.PythonOp(x)"], "PythonOp"),
