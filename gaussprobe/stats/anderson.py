@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from gaussprobe.stats import edf, simple_null, tables, workers
+from gaussprobe.stats import edf, workers
 from gaussprobe.stats.batch import ArrayLike, measure
 from gaussprobe.stats.ordered import Null, OrderedSample, in_chunks
 from gaussprobe.types import GofResult
@@ -60,10 +60,8 @@ def _deep(sample: OrderedSample, end: slice) -> torch.Tensor:
 
 
 def pvalue(a2: torch.Tensor, n_samples: int, null: Null = "composite") -> torch.Tensor:
-    """P-value of A2 at `n_samples`, from the Monte Carlo table; under the simple null from its law."""
-    if null == "simple":
-        return simple_null.pvalue("anderson_darling", a2, n_samples)
-    return tables.pvalue("anderson_darling", a2, n_samples)
+    """P-value of A2 at `n_samples`."""
+    return edf.pvalue("anderson_darling", a2, n_samples, null)
 
 
 def anderson_darling(x: ArrayLike, dim: int = 0, *, null: Null = "composite") -> GofResult:

@@ -9,14 +9,11 @@ cell draws from its own stream, so that the result does not depend on the number
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import json
 import math
 import os
 import platform
 import re
-import sys
-import time
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,7 +26,7 @@ from scipy.special import gammainccinv
 from scipy.stats import rankdata
 
 from gaussprobe.stats import multivariate_null as null
-from gaussprobe.stats import slices_null
+from gaussprobe.stats import simulation, slices_null
 from gaussprobe.stats.battery import TESTS
 from gaussprobe.stats.ordered import order_piece
 from gaussprobe.stats.sliced import SIMPLE, directions
@@ -262,14 +259,11 @@ def exponents(
 
 def build(processes: int, seed: int = SEED) -> dict[str, Any]:
     """Simulate everything and return the content of the file."""
-    started = time.monotonic()
     for_cells, for_weights, for_exponents = np.random.SeedSequence(seed).spawn(3)
     places = [(d, k) for d in D_GRID for k in K_GRID]
     kinds: tuple[slices_null.Null, ...] = ("composite", "simple")
     circles = [(n, kind) for kind in kinds for n in SLICED_VALUES]
-    with concurrent.futures.ProcessPoolExecutor(
-        processes, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with simulation.pool(processes) as pool:
         # The largest first: they take the longest.
         cells = {
             place: pool.submit(cell, *place, s)
@@ -281,11 +275,7 @@ def build(processes: int, seed: int = SEED) -> dict[str, Any]:
             circle: pool.submit(weights, *circle, s)
             for circle, s in zip(circles, for_weights.spawn(len(circles)), strict=True)
         }
-        pending: list[concurrent.futures.Future[Any]] = [*cells.values(), *found.values()]
-        for done, _ in enumerate(concurrent.futures.as_completed(pending), start=1):
-            sys.stderr.write(f"\r{done} of {len(pending)} tasks, {time.monotonic() - started:.0f} s")
-            sys.stderr.flush()
-        sys.stderr.write("\n")
+        simulation.wait(cells.values(), found.values())
     by_place = {place: task.result() for place, task in cells.items()}
     by_circle = {circle: task.result() for circle, task in found.items()}
     return {

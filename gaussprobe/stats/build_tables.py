@@ -10,13 +10,10 @@ versions recorded in the file, not on the number of processes: each task draws f
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import json
 import math
 import os
 import platform
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias, get_args
@@ -34,6 +31,7 @@ from gaussprobe.stats import (
     fit_tables,
     kolmogorov,
     ordered,
+    simulation,
     tables,
     workers,
 )
@@ -218,29 +216,23 @@ def gather(results: dict[str, dict[str, Any]]) -> dict[tables.Tested, list[tuple
 
 def simulate(processes: int, keep: Path | None) -> dict[str, dict[str, Any]]:
     """Results of all tasks by name; those found in `keep` are read, the others go there."""
-    started = time.monotonic()
     jobs = tasks()
     results: dict[str, dict[str, Any]] = {}
     for name, *_ in jobs:
         if keep is not None and (keep / f"{name}.npz").exists():
             results[name] = dict(np.load(keep / f"{name}.npz"))
-    with concurrent.futures.ProcessPoolExecutor(
-        processes, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with simulation.pool(processes) as pool:
         pending = {
             pool.submit(function, *arguments): name
             for name, function, arguments in jobs
             if name not in results
         }
-        for future in concurrent.futures.as_completed(pending):
+        for future in simulation.finished(pending):
             name = pending[future]
             results[name] = future.result()
             if keep is not None:
                 np.savez(keep / "unfinished.npz", **results[name])
                 (keep / "unfinished.npz").replace(keep / f"{name}.npz")
-            sys.stderr.write(f"\r{len(results)} of {len(jobs)} tasks, {time.monotonic() - started:.0f} s")
-            sys.stderr.flush()
-    sys.stderr.write("\n")
     return {name: results[name] for name, *_ in jobs}
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Literal, TypeAlias
 
 import torch
 
-from gaussprobe.stats import workers
-from gaussprobe.stats.ordered import OrderedSample, shared, squares
+from gaussprobe.stats import simple_null, tables, workers
+from gaussprobe.stats.ordered import Null, OrderedSample, shared, squares
+
+Distance: TypeAlias = Literal["anderson_darling", "cramer_von_mises", "watson"]
 
 
 @workers.constant(16)
@@ -86,3 +89,10 @@ def beyond(sample: OrderedSample, distance: float) -> tuple[int, int]:
     below = torch.where(unusable, 0, count[:, 0])
     above = torch.where(unusable, 0, n - count[:, 1])
     return min(int(below.max()), n // 2), min(int(above.max()), n - n // 2)
+
+
+def pvalue(name: Distance, statistic: torch.Tensor, n_samples: int, null: Null) -> torch.Tensor:
+    """P-value from the Monte Carlo table; under the simple null, where nothing is estimated, from the law."""
+    if null == "simple":
+        return simple_null.pvalue(name, statistic, n_samples)
+    return tables.pvalue(name, statistic, n_samples)

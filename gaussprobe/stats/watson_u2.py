@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from gaussprobe.stats import cramer, edf, simple_null, tables
+from gaussprobe.stats import cramer, edf
 from gaussprobe.stats.batch import ArrayLike, measure
 from gaussprobe.stats.ordered import Null, OrderedSample, in_chunks
 from gaussprobe.types import GofResult
@@ -19,10 +19,8 @@ def statistic(sample: OrderedSample) -> torch.Tensor:
 
 
 def pvalue(u2: torch.Tensor, n_samples: int, null: Null = "composite") -> torch.Tensor:
-    """P-value of U2 at `n_samples`, from the Monte Carlo table."""
-    if null == "simple":
-        return simple_null.pvalue("watson", u2, n_samples)
-    return tables.pvalue("watson", u2, n_samples)
+    """P-value of U2 at `n_samples`."""
+    return edf.pvalue("watson", u2, n_samples, null)
 
 
 def watson(x: ArrayLike, dim: int = 0, *, null: Null = "composite") -> GofResult:

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import datetime
 import math
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import log_ndtr, ndtr
 
-from gaussprobe.stats import entropy, jackknife, ordered
+from gaussprobe.stats import entropy, jackknife, ordered, simulation
 from gaussprobe.stats.interval import EFFECTS, interval_of
 from gaussprobe.stats.sorting import sort_rows
 from tests.calibration.laws import LAWS, MIXTURE, Floats, Law, law
 from tests.calibration.pages import machine, versions
-
-Task: TypeAlias = "concurrent.futures.Future[Any]"
 
 SEED = 13
 LEVEL = 0.95
@@ -113,12 +109,9 @@ def exact(one: Law, replicates: int, seed: int) -> Floats:
 
 def measure(processes: int) -> tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
     """Of units by law and n, of layers by law, layout and n, and estimates of the negentropy by law."""
-    started = time.monotonic()
     for one in (*UNIT_LAWS, *LAYER_LAWS):
         _ = one.sizes  # once, not in every process
-    with concurrent.futures.ProcessPoolExecutor(
-        processes, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with simulation.pool(processes) as pool:
         # Large n first: its tasks are the longest.
         of_layers = {
             pool.submit(layers, one, layout, n, seed): (one.name, layout, n)
@@ -134,11 +127,7 @@ def measure(processes: int) -> tuple[dict[Any, Any], dict[Any, Any], dict[Any, A
         of_exact = {
             pool.submit(exact, one, EXACT_REPLICATES, seed): one.name for seed, one in enumerate(EXACT_LAWS)
         }
-        tasks: list[Task] = [*of_layers, *of_units, *of_exact]
-        for done, _ in enumerate(concurrent.futures.as_completed(tasks), start=1):
-            sys.stderr.write(f"\r{done} of {len(tasks)} tasks, {time.monotonic() - started:.0f} s")
-            sys.stderr.flush()
-        sys.stderr.write("\n")
+        simulation.wait(of_layers, of_units, of_exact)
         return (
             {key: task.result() for task, key in of_units.items()},
             {key: task.result() for task, key in of_layers.items()},

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import datetime
 import math
-import sys
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +13,7 @@ import scipy
 import scipy.stats
 import torch
 
-from gaussprobe.stats import multivariate_null, slices_null
+from gaussprobe.stats import multivariate_null, simulation, slices_null
 from gaussprobe.stats.battery import TESTS
 from gaussprobe.stats.build_multivariate import simulate
 from gaussprobe.stats.ordered import order_piece
@@ -239,14 +236,11 @@ def _error(replicates: int) -> str:
 
 def measure(processes: int, seed: int) -> tuple[dict[Any, Any], dict[Any, Any], dict[Any, Any]]:
     """Rates by (n, d), those of the usual laws on the same samples, and rates of `sliced` by setting."""
-    start = time.monotonic()
     places = [*((n, d) for n in SIZES for d in FEATURES if _possible(n, d)), *FURTHER]
     roots = np.random.SeedSequence(seed).spawn(2)
     seeds = dict(zip(places, roots[0].spawn(len(places)), strict=True))
     counts = {(n, d): int(min(REPLICATES, PAIRS // (n * n))) for n, d in places}
-    with concurrent.futures.ProcessPoolExecutor(
-        processes, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with simulation.pool(processes) as pool:
         slices = {
             setting: pool.submit(sliced_rates, setting, s)
             for setting, s in zip(SETTINGS, roots[1].spawn(len(SETTINGS)), strict=True)
@@ -255,11 +249,7 @@ def measure(processes: int, seed: int) -> tuple[dict[Any, Any], dict[Any, Any], 
         # On fewer of the same samples: where these laws fail they fail by far.
         fewer = {place: max(1, counts[place] // 4) for place in places if place not in FURTHER}
         peers = {place: pool.submit(textbook, *place, fewer[place], seeds[place]) for place in fewer}
-        pending: list[concurrent.futures.Future[Any]] = [*slices.values(), *cells.values(), *peers.values()]
-        for done, _ in enumerate(concurrent.futures.as_completed(pending), start=1):
-            sys.stderr.write(f"\r{done} of {len(pending)} tasks, {time.monotonic() - start:.0f} s")
-            sys.stderr.flush()
-        sys.stderr.write("\n")
+        simulation.wait(slices.values(), cells.values(), peers.values())
     return (
         {place: (task.result(), counts[place]) for place, task in cells.items()},
         {place: (task.result(), fewer[place]) for place, task in peers.items()},

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import datetime
 import math
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +13,7 @@ import scipy.stats
 import torch
 from statsmodels.stats.diagnostic import lilliefors, normal_ad
 
+from gaussprobe.stats import simulation
 from gaussprobe.stats.battery import TESTS, battery
 from tests.calibration.pages import machine, versions, write
 
@@ -118,11 +116,8 @@ def count(law: int, n: int, replicates: int, peers: int, seed: np.random.SeedSeq
 
 def measure(processes: int, seed: int) -> dict[Key, Found]:
     """Rejections by law and n."""
-    start = time.monotonic()
     seeds = iter(np.random.SeedSequence(seed).spawn(10_000))
-    with concurrent.futures.ProcessPoolExecutor(
-        processes, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with simulation.pool(processes) as pool:
         tasks = {}
         for i, law in enumerate(LAWS):
             for n in SIZES:
@@ -132,7 +127,7 @@ def measure(processes: int, seed: int) -> dict[Key, Found]:
                     peers = PEER_REPLICATES if n in PEER_SIZES and k == 0 else 0
                     tasks[pool.submit(count, i, n, size, peers, next(seeds))] = (law.name, n)
         found: dict[Key, Found] = {}
-        for done, task in enumerate(concurrent.futures.as_completed(tasks), start=1):
+        for task in simulation.finished(tasks):
             part = task.result()
             if tasks[task] in found:
                 whole = found[tasks[task]]
@@ -142,9 +137,6 @@ def measure(processes: int, seed: int) -> dict[Key, Found]:
                     whole.compared[name] += counts
             else:
                 found[tasks[task]] = part
-            sys.stderr.write(f"\r{done} of {len(tasks)} tasks, {time.monotonic() - start:.0f} s")
-            sys.stderr.flush()
-    sys.stderr.write("\n")
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import concurrent.futures
 import datetime
 import math
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import torch
 from statsmodels.stats.diagnostic import lilliefors, normal_ad
 
 from gaussprobe import stats
+from gaussprobe.stats import simulation
 from gaussprobe.stats.battery import TESTS
 from gaussprobe.types import GofResult
 from tests.calibration.pages import machine, versions, write
@@ -132,11 +132,8 @@ Counts = dict[int, tuple[dict[str, Floats], int]]
 
 def measure(processes: int, seed: int) -> tuple[Counts, Counts, dict[Any, Any]]:
     """Counts of ours by n, composite and simple, and of the peers by name and n, each with its replicates."""
-    start = time.monotonic()
     seeds = iter(np.random.SeedSequence(seed).spawn(10_000))
-    with concurrent.futures.ProcessPoolExecutor(
-        processes, initializer=torch.set_num_threads, initargs=(1,)
-    ) as pool:
+    with simulation.pool(processes) as pool:
         our_tasks: dict[concurrent.futures.Future[Any], tuple[str, int, int]] = {}
         peer_tasks: dict[concurrent.futures.Future[Any], tuple[str, int]] = {}
         for null, sizes in (("composite", REPLICATES), ("simple", SIMPLE_REPLICATES)):
@@ -148,11 +145,7 @@ def measure(processes: int, seed: int) -> tuple[Counts, Counts, dict[Any, Any]]:
         for n in SIZES:
             for name in PEERS:
                 peer_tasks[pool.submit(theirs, name, n, min(100_000, REPLICATES[n]), next(seeds))] = (name, n)
-        total = len(our_tasks) + len(peer_tasks)
-        for done, _ in enumerate(concurrent.futures.as_completed([*our_tasks, *peer_tasks]), start=1):
-            sys.stderr.write(f"\r{done} of {total} tasks, {time.monotonic() - start:.0f} s")
-            sys.stderr.flush()
-        sys.stderr.write("\n")
+        simulation.wait(our_tasks, peer_tasks)
         found: dict[str, Counts] = {"composite": {}, "simple": {}}
         for task, (null, n, size) in our_tasks.items():
             counts, so_far = found[null].get(n, ({}, 0))

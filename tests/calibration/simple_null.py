@@ -7,17 +7,15 @@ the relative errors of the resulting p-values at the simulated n.
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import math
 import os
-import sys
-import time
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from gaussprobe.stats import simple_null as null
+from gaussprobe.stats import simulation
 
 Floats = npt.NDArray[np.float64]
 
@@ -67,19 +65,15 @@ def simulate(n: int, replicates: int, seed: np.random.SeedSequence) -> dict[str,
 def simulate_all(processes: int) -> dict[int, dict[str, npt.NDArray[np.int64]]]:
     """Histograms by n."""
     found: dict[int, dict[str, npt.NDArray[np.int64]]] = {}
-    start = time.monotonic()
-    with concurrent.futures.ProcessPoolExecutor(processes) as pool:
+    with simulation.pool(processes) as pool:
         tasks = {}
         for n, replicates in REPLICATES.items():
             for seed in np.random.SeedSequence([SEED, n]).spawn(replicates // TASK):
                 tasks[pool.submit(simulate, n, TASK, seed)] = n
-        for done, task in enumerate(concurrent.futures.as_completed(tasks), start=1):
+        for task in simulation.finished(tasks):
             counts = found.setdefault(tasks[task], {name: np.zeros(BINS, dtype=np.int64) for name in WIDTH})
             for name, value in task.result().items():
                 counts[name] += value
-            sys.stderr.write(f"\r{done} of {len(tasks)} tasks, {time.monotonic() - start:.0f} s")
-            sys.stderr.flush()
-    sys.stderr.write("\n")
     return dict(sorted(found.items()))
 
 

@@ -6,28 +6,24 @@ The tables are written between two marks of that page; the rest of it stays as i
 from __future__ import annotations
 
 import argparse
-import concurrent.futures
 import datetime
 import math
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 
 from gaussprobe import scores
-from gaussprobe.stats import departure, effects, jackknife, ordered
+from gaussprobe.stats import departure, effects, jackknife, ordered, simulation
 from gaussprobe.types import VERDICTS, Departure, Summary, Verdict
 from tests.calibration.laws import LAWS, MIXTURE, Floats, law
 from tests.calibration.pages import machine, versions
-
-Task: TypeAlias = "concurrent.futures.Future[Any]"
 
 SEED = 11
 BEGIN = "<!-- generated: verdicts -->"
@@ -165,10 +161,7 @@ def measure(
     processes: int, deltas: dict[str, float]
 ) -> tuple[dict[Any, Any], dict[Any, Any], dict[int, float]]:
     """Of the laws, of the shapes, by name and n; and the worst normal unit by n."""
-    started = time.monotonic()
-    with concurrent.futures.ProcessPoolExecutor(
-        processes, initializer=torch.set_num_threads, initargs=(1,)
-    ) as workers:
+    with simulation.pool(processes) as workers:
         large_first = sorted(SIZES, key=lambda n: -n * POOL[n])
         of_laws = {
             workers.submit(of_law, one.name, n, deltas[one.name]): (one.name, n)
@@ -177,11 +170,7 @@ def measure(
         }
         of_shapes = {workers.submit(of_shape, name, n): (name, n) for n in large_first for name in SHAPES}
         worsts = {workers.submit(worst, n): n for n in large_first}
-        tasks: list[Task] = [*of_laws, *of_shapes, *worsts]
-        for done, _ in enumerate(concurrent.futures.as_completed(tasks), start=1):
-            sys.stderr.write(f"\r{done} of {len(tasks)} tasks, {time.monotonic() - started:.0f} s")
-            sys.stderr.flush()
-        sys.stderr.write("\n")
+        simulation.wait(of_laws, of_shapes, worsts)
         return (
             {key: task.result() for task, key in of_laws.items()},
             {key: task.result() for task, key in of_shapes.items()},
