@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack
 
 import torch
 
@@ -14,6 +14,15 @@ from gaussprobe.capture.accumulate import Plan, SiteAccumulator
 from gaussprobe.capture.book import Plant, Selection, SiteBook
 from gaussprobe.capture.sampling import Indices
 from gaussprobe.types import CaptureRecord, NotCaptured, Samples
+
+
+class Options(TypedDict, total=False):
+    """What every capture takes besides the model, by keyword; see `FrontEnd`."""
+
+    plan: Plan | None
+    include: Sequence[str] | None
+    exclude: Sequence[str] | None
+    plant: Plant | None
 
 
 class FrontEnd(ABC):
@@ -35,18 +44,11 @@ class FrontEnd(ABC):
         plant: see `SiteBook`.
     """
 
-    def __init__(
-        self,
-        model: Any,
-        *,
-        plan: Plan | None = None,
-        include: Sequence[str] | None = None,
-        exclude: Sequence[str] | None = None,
-        plant: Plant | None = None,
-    ) -> None:
+    def __init__(self, model: Any, **options: Unpack[Options]) -> None:
         self.model = model
-        self.include, self.exclude = include, exclude
-        self.book = SiteBook(plan or Plan(), Selection(include=include, exclude=exclude), plant=plant)
+        self.include, self.exclude = options.get("include"), options.get("exclude")
+        wanted = Selection(include=self.include, exclude=self.exclude)
+        self.book = SiteBook(options.get("plan") or Plan(), wanted, plant=options.get("plant"))
 
     @property
     def sites(self) -> dict[str, SiteAccumulator]:

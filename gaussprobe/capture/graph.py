@@ -11,16 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
 
 from gaussprobe.capture import aten
 from gaussprobe.capture import kinds as kinds_
-from gaussprobe.capture.accumulate import Plan
-from gaussprobe.capture.base import FrontEnd
-from gaussprobe.capture.book import Plant, first_tensor
+from gaussprobe.capture.base import FrontEnd, Options
+from gaussprobe.capture.book import first_tensor
 from gaussprobe.types import Kind, NotCaptured
 
 
@@ -57,19 +56,11 @@ class GraphCapture(FrontEnd):
 
     Args:
         model: what `handles` accepts.
-        plan, include, exclude, plant: as `FrontEnd`.
+        options: as `FrontEnd`.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        plan: Plan | None = None,
-        include: Sequence[str] | None = None,
-        exclude: Sequence[str] | None = None,
-        plant: Plant | None = None,
-    ) -> None:
-        super().__init__(model, plan=plan, include=include, exclude=exclude, plant=plant)
+    def __init__(self, model: nn.Module, **options: Unpack[Options]) -> None:
+        super().__init__(model, **options)
         self._fused: dict[str, str] = {}
         self._last_use = _last_use(self._program)
         self._sources = {each.name: each.source for each in self._program.inputs}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import torch
 from torch import nn
@@ -21,9 +21,8 @@ from torch.utils.hooks import RemovableHandle
 from gaussprobe.capture import deep as inner
 from gaussprobe.capture import elementwise, layout
 from gaussprobe.capture import kinds as kinds_
-from gaussprobe.capture.accumulate import Plan
-from gaussprobe.capture.base import FrontEnd
-from gaussprobe.capture.book import Plant, first_tensor
+from gaussprobe.capture.base import FrontEnd, Options
+from gaussprobe.capture.book import first_tensor
 from gaussprobe.capture.paths import own_modules
 from gaussprobe.types import Kind, NotCaptured
 
@@ -42,23 +41,16 @@ class Capture(FrontEnd):
     """Samples of every site of an eager module, by hooks and a function mode.
 
     Args:
-        model, plan, include, exclude, plant: as `FrontEnd`.
+        model: an eager module.
         deep: whether to look inside fused layers, by computing their insides again.
         logits: whether that goes for attention logits too.
+        options: as `FrontEnd`.
     """
 
     def __init__(
-        self,
-        model: nn.Module,
-        *,
-        plan: Plan | None = None,
-        include: Sequence[str] | None = None,
-        exclude: Sequence[str] | None = None,
-        deep: bool = False,
-        logits: bool = False,
-        plant: Plant | None = None,
+        self, model: nn.Module, *, deep: bool = False, logits: bool = False, **options: Unpack[Options]
     ) -> None:
-        super().__init__(model, plan=plan, include=include, exclude=exclude, plant=plant)
+        super().__init__(model, **options)
         self.deep, self.logits = deep, logits
         self._handles: list[RemovableHandle] = []
         self._stack: list[_Frame] = []

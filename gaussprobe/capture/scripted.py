@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import nn
@@ -19,9 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gaussprobe.capture import aten
 from gaussprobe.capture import kinds as kinds_
-from gaussprobe.capture.accumulate import Plan
-from gaussprobe.capture.base import FrontEnd
-from gaussprobe.capture.book import Plant, first_tensor
+from gaussprobe.capture.base import FrontEnd, Options
+from gaussprobe.capture.book import first_tensor
 from gaussprobe.types import Kind, NotCaptured
 
 _NOT_SEEN = "its call was not seen: it never ran, or ran inside one fused operator"
@@ -41,19 +40,11 @@ class ScriptCapture(FrontEnd):
 
     Args:
         model: the program.
-        plan, include, exclude, plant: as `FrontEnd`.
+        options: as `FrontEnd`.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        plan: Plan | None = None,
-        include: Sequence[str] | None = None,
-        exclude: Sequence[str] | None = None,
-        plant: Plant | None = None,
-    ) -> None:
-        super().__init__(model, plan=plan, include=include, exclude=exclude, plant=plant)
+    def __init__(self, model: nn.Module, **options: Unpack[Options]) -> None:
+        super().__init__(model, **options)
         self._modules: dict[str, nn.Module] = dict(model.named_modules())
         self._owners = _owners(model)
         self._near = ""  # path of the module whose parameters were used last
