@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gaussprobe.cli import options
 from gaussprobe.cli.console import (
     Debug,
     abandon_stdout,
@@ -70,31 +71,12 @@ _FAILS: dict[FailOn, frozenset[str]] = {
 
 
 def scan(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="A model file, a Hugging Face directory, saved activations, or pkg.mod:fn.",
-        ),
-    ],
-    data: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE|DIR|pkg.mod:fn",
-            help="Inputs: .pt, .npy, .npz, numeric CSV, a folder of images, lines of text (for a model with "
-            "a tokenizer), or a function yielding batches. Without it, made up.",
-        ),
-    ] = None,
-    factory: Annotated[
-        str | None,
-        typer.Option(metavar="pkg.mod:fn", help="Builds the model that a state_dict or checkpoint is for."),
-    ] = None,
-    trust_pickle: Annotated[
-        bool,
-        typer.Option("--trust-pickle", help="Open a file that can run code when opened. Only your own."),
-    ] = False,
+    model: options.Model,
+    data: options.Data = None,
+    factory: options.Factory = None,
+    trust_pickle: options.TrustPickle = False,
     html: Annotated[Path | None, typer.Option(metavar="OUT", help="Write an HTML report.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
+    json: options.Json = False,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Store the run (one SQLite file).")] = None,
     view: Annotated[
         ViewName, typer.Option(help="What counts as one sample (not init, in this version).")
@@ -109,11 +91,9 @@ def scan(
         list[str] | None, typer.Option(metavar="GLOB", help="No sites named so (may be given again).")
     ] = None,
     mode: Annotated[ModeName, typer.Option(help="How the model runs.")] = ModeName.eval,
-    max_samples: Annotated[int, typer.Option(min=8, help="Samples per unit that are tested.")] = 2048,
+    max_samples: options.MaxSamples = 2048,
     max_units: Annotated[int, typer.Option(min=1, help="Random units per site that are scored.")] = 4096,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Examples in a batch, where a whole data set is given.")
-    ] = None,
+    batch_size: options.BatchSize = None,
     image_size: Annotated[
         int | None, typer.Option(min=1, help="Side of a folder's images, in pixels (else the model's, 224).")
     ] = None,
@@ -124,7 +104,7 @@ def scan(
     std: Annotated[
         str | None, typer.Option(metavar="S|S,S,S", help="Of pixels in [0, 1] (else as --mean).")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="Where to run, such as cpu or cuda.")] = None,
+    device: options.Device = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Look inside attention (q, k, v), LSTM and GRU (gates).")
     ] = False,
@@ -132,7 +112,7 @@ def scan(
     fail_on: Annotated[
         FailOn | None, typer.Option(help="Exit with 1 when a layer is at or past this verdict.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the sampling.")] = 0,
+    seed: options.Seed = 0,
     quiet: Annotated[bool, typer.Option("--quiet", help="No table, no progress bar.")] = False,
     _debug: Debug = False,
 ) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
+from gaussprobe.cli import options
 from gaussprobe.cli.console import (
     Debug,
     abandon_stdout,
@@ -16,26 +15,15 @@ from gaussprobe.cli.console import (
 
 
 def selftest(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="As scan takes it.")],
-    data: Annotated[
-        str | None,
-        typer.Option(metavar="FILE|DIR|pkg.mod:fn", help="Inputs, as scan takes them. Without it, made up."),
-    ] = None,
-    factory: Annotated[
-        str | None,
-        typer.Option(metavar="pkg.mod:fn", help="Builds the model that a state_dict or checkpoint is for."),
-    ] = None,
-    trust_pickle: Annotated[
-        bool,
-        typer.Option("--trust-pickle", help="Open a file that can run code when opened. Only your own."),
-    ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")] = False,
-    max_samples: Annotated[int, typer.Option(min=8, help="Samples per unit that are tested.")] = 2048,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Examples in a batch, where a whole data set is given.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="Where to run, such as cpu or cuda.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the planting and the sampling.")] = 0,
+    model: options.Model,
+    data: options.Data = None,
+    factory: options.Factory = None,
+    trust_pickle: options.TrustPickle = False,
+    json: options.Json = False,
+    max_samples: options.MaxSamples = 2048,
+    batch_size: options.BatchSize = None,
+    device: options.Device = None,
+    seed: options.Seed = 0,
     _debug: Debug = False,
 ) -> int:
     """Plant known laws around MODEL and its data, and count how they are called."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -103,10 +104,21 @@ def test_a_program_without_end_can_be_interrupted(folder: Path) -> None:
     """Ctrl-C ends a scan whose program never returns, with exit 130."""
     save_script(Endless(), folder / "model.pt")
     arguments = ("scan", str(folder / "model.pt"), "--data", str(folder / "x.npy"))
-    started = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, text=True, start_new_session=True)
-    time.sleep(6)
-    assert started.poll() is None
-    os.killpg(started.pid, signal.SIGINT)
-    _, said = started.communicate(timeout=20)
-    assert started.returncode == 130, said
-    assert "interrupted" in said
+    # Where the tests run in the background of a shell, Ctrl-C is ignored, and that is inherited.
+    started = subprocess.Popen(
+        command(*arguments),
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        time.sleep(6)
+        assert started.poll() is None
+        os.killpg(started.pid, signal.SIGINT)
+        _, said = started.communicate(timeout=20)
+        assert started.returncode == 130, said
+        assert "interrupted" in said
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(started.pid, signal.SIGKILL)
