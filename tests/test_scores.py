@@ -10,6 +10,7 @@ import torch
 
 from gaussprobe import scores
 from gaussprobe.types import Departure, NonFinite, Samples, Sampling, Site, Summary
+from tests.planted import CALLED, planted
 
 NAN = float("nan")
 
@@ -70,32 +71,7 @@ def test_layer_departure_is_that_of_its_units(kinds: list[Departure], delta: Sum
     assert scores.layer_departure(kinds, delta) == expected
 
 
-def planted(name: str, n: int = 2048, width: int = 64) -> torch.Tensor:
-    normal = torch.randn(n, width)
-    laws = {
-        "gaussian": lambda: 3 * normal - 2,
-        "lognormal": lambda: normal.exp(),
-        "negative lognormal": lambda: -normal.exp(),
-        "t(3)": lambda: torch.distributions.StudentT(3.0).sample((n, width)),
-        "uniform": lambda: torch.rand(n, width),
-        "two-peaked": lambda: normal + 2.5 * torch.sign(torch.randn(n, width)),
-        "zero-inflated": lambda: normal * (torch.rand(n, width) < 0.7),
-    }
-    return laws[name]()
-
-
-@pytest.mark.parametrize(
-    ("law", "verdict", "departure"),
-    [
-        ("gaussian", "gaussian", "none"),
-        ("lognormal", "non-gaussian", "right-skewed"),
-        ("negative lognormal", "non-gaussian", "left-skewed"),
-        ("t(3)", "non-gaussian", "heavy-tailed"),
-        ("uniform", "non-gaussian", "light-tailed"),
-        ("two-peaked", "non-gaussian", "multimodal"),
-        ("zero-inflated", "non-gaussian", "atoms"),
-    ],
-)
+@pytest.mark.parametrize(("law", "verdict", "departure"), CALLED)
 @pytest.mark.parametrize("seed", range(5))
 def test_planted_laws_are_called_right(law: str, verdict: str, departure: str, seed: int) -> None:
     """A 64-unit layer of each planted law gets its verdict and departure, for five seeds."""
@@ -106,7 +82,7 @@ def test_planted_laws_are_called_right(law: str, verdict: str, departure: str, s
 
 def test_constant_units_are_left_out_and_named() -> None:
     """A constant unit changes no median of the others and is listed."""
-    values = planted("gaussian")
+    values = planted("normal")
     with_constant = values.clone()
     with_constant[:, 7] = 0.1
     alone = scores.score(samples_of(values[:, torch.arange(64) != 7])).score
@@ -128,7 +104,7 @@ def test_constant_layer_is_undetermined() -> None:
 def test_nonfinite_layer_is_reported_with_counts() -> None:
     """Non-finite values seen anywhere make the layer `non-finite`, with counts and no numbers."""
     bad = NonFinite(nan=3, inf=1, total=6400, units=2)
-    score = scores.score(samples_of(planted("gaussian", 100), nonfinite=bad)).score
+    score = scores.score(samples_of(planted("normal", 100), nonfinite=bad)).score
     assert (score.verdict, score.departure) == ("undetermined", "non-finite")
     assert score.notes == ("3 NaN and 1 infinite of 6,400 values, in 2 of 64 units",)
 
@@ -150,7 +126,7 @@ def test_dependent_rows_have_no_pvalue() -> None:
 
 def test_one_bad_unit_in_a_gaussian_layer_is_called_out() -> None:
     """A lognormal unit does not change the layer's verdict but is the worst unit and named in a note."""
-    values = planted("gaussian")
+    values = planted("normal")
     values[:, 11] = values[:, 11].exp()
     scored = scores.score(samples_of(values))
     assert scored.score.verdict == "gaussian"
@@ -161,7 +137,7 @@ def test_one_bad_unit_in_a_gaussian_layer_is_called_out() -> None:
 
 def test_units_of_a_subset_keep_their_own_numbers() -> None:
     """With a random subset of units, the worst unit and the pictures are named by the model's numbering."""
-    values = planted("gaussian", width=3)
+    values = planted("normal", width=3)
     values[:, 1] = values[:, 1].exp()
     sampling = Sampling(
         n_examples=2048, positions_available=1, positions_per_example=1, num_features=100, units=(5, 50, 95)

@@ -15,6 +15,7 @@ from gaussprobe.errors import UnsupportedError
 from gaussprobe.reports import html
 from gaussprobe.stats import jackknife
 from gaussprobe.types import LayerScore, NonFinite, Samples, Sampling, Site, View
+from tests.planted import CALLED, planted
 
 
 def samples_of(values: torch.Tensor, *, blocks: int = 1, **more: object) -> Samples:
@@ -37,33 +38,6 @@ def samples_of(values: torch.Tensor, *, blocks: int = 1, **more: object) -> Samp
 
 def scored(values: torch.Tensor, view: View, **more: object) -> LayerScore:
     return views.score(samples_of(values, **more), view=view).score  # type: ignore[arg-type]
-
-
-def planted(law: str, n: int, width: int) -> torch.Tensor:
-    normal = torch.randn(n, width)
-    laws = {
-        "normal": lambda: normal,
-        "lognormal": lambda: normal.exp(),
-        "negative lognormal": lambda: -normal.exp(),
-        "t(3)": lambda: torch.distributions.StudentT(3.0).sample((n, width)),
-        "uniform": lambda: torch.rand(n, width),
-        "two-peaked": lambda: normal + 2.5 * torch.sign(torch.randn(n, width)),
-        "zero-inflated": lambda: normal * (torch.rand(n, width) < 0.7),
-        "five values": lambda: torch.randint(0, 5, (n, width)).float(),
-    }
-    return laws[law]()
-
-
-CALLED = [
-    ("normal", "gaussian", "none"),
-    ("lognormal", "non-gaussian", "right-skewed"),
-    ("negative lognormal", "non-gaussian", "left-skewed"),
-    ("t(3)", "non-gaussian", "heavy-tailed"),
-    ("uniform", "non-gaussian", "light-tailed"),
-    ("two-peaked", "non-gaussian", "multimodal"),
-    ("zero-inflated", "non-gaussian", "atoms"),
-    ("five values", "non-gaussian", "discrete"),
-]
 
 
 def unequal(values: torch.Tensor) -> torch.Tensor:
