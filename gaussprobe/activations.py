@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gaussprobe.capture.accumulate import Batch, Plan, SiteAccumulator
+from gaussprobe.capture.accumulate import SiteAccumulator
 from gaussprobe.capture.book import Selection, SiteBook
+from gaussprobe.capture.plan import Batch, Plan
 from gaussprobe.errors import DataError
 from gaussprobe.models import Activations, Groups
 from gaussprobe.models.activations import layout_of, unit_dim

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from gaussprobe.capture.accumulate import Batch, Plan, SiteAccumulator
+from gaussprobe.capture.accumulate import SiteAccumulator
 from gaussprobe.capture.layout import read_axes
+from gaussprobe.capture.plan import Batch, Plan
 from gaussprobe.types import Departure, Samples, Site
 
 # Positions drawn along each dimension, by how many dimensions there are; a larger grid repeats them. A few
@@ -120,7 +121,8 @@ class _Bed:
 
     def plant(self, like: torch.Tensor, unit_dim: int, batch: Batch) -> None:
         planted = torch.empty(like.shape, dtype=like.dtype, device=like.device)
-        view = read_axes(planted, unit_dim, batch.n_examples, batch.dim).tensor  # no copy: writes into it
+        axes = read_axes(planted.shape, unit_dim, batch.n_examples, batch.dim)
+        view = axes.arrange(planted)  # no copy: writes into it
         grid = view.shape[1:-1]
         most = _MOST_POSITIONS.get(len(grid), 6)
         few = torch.Size([len(view), *(min(size, most) for size in grid), view.shape[-1]])
@@ -158,7 +160,7 @@ class Planter:
         return tensor
 
     def _make(self, site: Site, tensor: torch.Tensor, unit_dim: int, batch: Batch) -> list[_Bed]:
-        axes = read_axes(tensor, unit_dim, batch.n_examples, batch.dim)
+        axes = read_axes(tensor.shape, unit_dim, batch.n_examples, batch.dim)
         has_positions = any(size > 1 for size in axes.grid)
         laws = [law for law in LAWS if has_positions or not law.needs_positions]
         beds = []
@@ -168,7 +170,7 @@ class Planter:
             words = f"{self.plan.seed}/{site.name}/{copy}".encode()
             word = int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "big")
             generator = torch.Generator(device=tensor.device).manual_seed(word % 2**63)
-            scale = _normal(torch.Size([axes.tensor.shape[-1]]), generator).exp()
+            scale = _normal(torch.Size([axes.arrange(tensor).shape[-1]]), generator).exp()
             mean = scale * _normal(scale.shape, generator)
             accumulator = SiteAccumulator(site=replace(site, kinds=()), plan=self.plan)
             beds.append(_Bed(law=law, accumulator=accumulator, generator=generator, mean=mean, scale=scale))

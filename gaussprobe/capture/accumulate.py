@@ -2,78 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from gaussprobe.capture import sampling
-from gaussprobe.capture.layout import Axes, read_axes
-from gaussprobe.capture.rows import Change, Rows
+from gaussprobe.capture import reading, sampling
+from gaussprobe.capture.plan import Batch, Plan
+from gaussprobe.capture.reading import Form, Reading
+from gaussprobe.capture.rows import Rows
 from gaussprobe.types import KINDS, Kind, NonFinite, Samples, Sampling, Site
 
-Made = TypeVar("Made")
-
 _UNREAD_PADDING = "which of its positions are padding could not be told: they are among its samples"
-# Values that are copied at once on the way to the reservoir.
-_AT_ONCE = 2**20
 _SMALL_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How a capture samples.
-
-    Args:
-        seed: of everything random.
-        max_samples: rows kept per site.
-        max_units: units kept per site.
-    """
-
-    seed: int = 0
-    max_samples: int = 2048
-    max_units: int = 4096
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """The batch that is passing.
-
-    Args:
-        first: number of its first example among all.
-        n_examples: how many it has.
-        dim: the dimension they run along in the model's input.
-        mask: `(n_examples, positions)` bool, False where a position is padding; None where all are data.
-        groups: `(n_examples,)` which examples belong together, as crops of one photograph do; None for none.
-        memo: what is the same for all sites of the batch, by what it depends on.
-    """
-
-    first: int
-    n_examples: int
-    dim: int = 0
-    mask: torch.Tensor | None = None
-    groups: sampling.Indices | None = None
-    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
-
-    def once(self, key: tuple[Any, ...], make: Callable[[], Made]) -> Made:
-        """What `make` gives, made for the first site that asks."""
-        if key not in self.memo:
-            self.memo[key] = make()
-        made: Made = self.memo[key]
-        return made
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Part:
-    """Rows that are copied at once: where they are in a tensor, which slots they go to, whose they are."""
-
-    index: tuple[torch.Tensor, ...]
-    slots: sampling.Indices
-    examples: sampling.Indices
 
 
 @dataclass(kw_only=True)
@@ -107,11 +49,13 @@ class SiteAccumulator:
     _inf: int = 0
     _bad_units: torch.Tensor | None = None
     _example_dim: int = 0
-    _units: sampling.Indices | None = None
-    _unit_index: torch.Tensor | None = None
-    _rows: Rows | None = None
+    _form: tuple[tuple[Hashable, ...], Form] | None = None  # by what tensors of it look like
+    _rows: Rows = field(init=False)
     _spare: int = sampling.MAX_POSITIONS - 1
     _spares: list[tuple[sampling.Indices, torch.Tensor]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._rows = Rows(self.plan.max_samples)
 
     def update(self, tensor: torch.Tensor, unit_dim: int, batch: Batch, *, finite: bool = False) -> None:
         """Take rows of a tensor now: what happens to the tensor afterwards does not matter.
@@ -132,124 +76,71 @@ class SiteAccumulator:
             return
         # What was read as the examples in the first batch stays so: sizes may agree by chance in another.
         batch_dim = max(batch.dim, self._example_dim)
-        axes = read_axes(tensor.detach(), unit_dim, batch.n_examples, batch_dim)
-        mask = _padding(axes, batch.mask)
-        rows, width = int(axes.tensor.shape[0]), int(axes.tensor.shape[-1])
+        padded = None if batch.mask is None else batch.mask.shape
+        looks = (tensor.shape, tensor.stride(), tensor.device, unit_dim, batch.n_examples, batch_dim, padded)
+        known, rows = self._form, self._rows
+        form = known[1] if known is not None and known[0] == looks else None
+        if form is None:
+            form = reading.form(tensor, unit_dim, batch, batch_dim, self.plan)
+            if not self._accept(form, batch):
+                return
+            self._form = (looks, form)
+        kept = batch.once(
+            ("reading", looks, self.n_rows, *rows.state),
+            lambda: reading.read(form, batch, self.plan, rows, self.n_rows),
+        )
+        tensor = tensor.detach()
+        self._count(tensor, form, kept, finite=finite)
+        self._take(tensor, form, kept)
+
+    def _accept(self, form: Form, batch: Batch) -> bool:
+        """Learn from a tensor of a form that is new here; False where it cannot belong to this site."""
+        axes = form.axes
         if self.num_features is None:
-            self.num_features = width
-            self._example_dim = axes.example_dim
-            self._units = sampling.unit_subset(self.plan.seed, width, self.plan.max_units)
-            self._unit_index = None if self._units is None else torch.from_numpy(self._units)
-            self._rows = Rows(self.plan.max_samples)
-        elif width != self.num_features:
-            self.failure = f"its number of units changed from {self.num_features} to {width} between batches"
-            return
-        unread = batch.mask is not None and mask is None and batch.mask.shape[1] in axes.grid
+            self.num_features, self._example_dim = form.num_features, axes.example_dim
+        elif form.num_features != self.num_features:
+            now = form.num_features
+            self.failure = f"its number of units changed from {self.num_features} to {now} between batches"
+            return False
+        masked = batch.mask is not None and batch.mask.shape[1] in axes.grid
+        unread = masked and reading.padding(form, batch.mask) is None
         for caveat in (axes.caveat, _UNREAD_PADDING if unread else None):
             if caveat is not None and caveat not in self.caveats:
                 self.caveats.append(caveat)
         self.independent &= axes.examples == "known"
         self.grouped &= axes.examples != "unknown"
-        self._count(axes.tensor, mask, finite=finite)
-        # Where rows are examples they carry the batch's numbering, so that all sites keep the same examples.
-        first = self.n_rows if axes.examples == "unknown" else batch.first
-        examples, valid = np.arange(first, first + rows), None
-        available = math.prod(axes.grid)
-        self.n_seen += rows * available
-        if mask is not None:
-            valid = mask.cpu().numpy()
-            self.n_seen -= int((~valid).sum())
-            available = int(valid.sum(axis=1).max())
-        self.positions_available = max(self.positions_available, available)
-        self.n_rows += self._take(axes.tensor, axes.grid, examples, valid, batch)
+        return True
 
-    def _take(
-        self,
-        tensor: torch.Tensor,
-        grid: tuple[int, ...],
-        examples: sampling.Indices,
-        valid: npt.NDArray[np.bool_] | None,
-        batch: Batch,
-    ) -> int:
-        """Offer one row or more of each example to the reservoir; returns how many examples have any."""
-        assert self._rows is not None
-        least = math.prod(grid)
-        if valid is not None:
-            some = valid.any(axis=1)
-            if not some.any():
-                return 0
-            if not some.all():  # examples of nothing but padding
-                tensor, examples, valid = tensor[torch.from_numpy(some)], examples[some], valid[some]
-            least = int(valid.sum(axis=1).min())
-        few = self.n_rows + len(examples) < min(sampling.ENOUGH_EXAMPLES, self.plan.max_samples)
-        count = min(sampling.MAX_POSITIONS, least) if few else 1
-        # Every example has as many positions as the one with the fewest.
-        self._spare = min(self._spare, count - 1)
-        if not self._spare:
-            self._spares.clear()
-        rows, units = self._rows, self._unit_index
-        width = count * int(tensor.shape[-1] if units is None else len(units))
-        step, device = min(max(1, _AT_ONCE // width), len(examples)), tensor.device
-        if units is not None and units.device != device:
-            units = self._unit_index = units.to(device)
-        which = (int(examples[0]), int(examples[-1]), len(examples), valid is None, grid, count)
-        change, parts = batch.once(
-            (*rows.state, *which, step, device),
-            lambda: self._plan(batch, examples, valid, grid, count, step, device),
-        )
-        rows.apply(change)
-        for part in parts:
-            values = sampling.gather(tensor, part.index, units)
-            rows.put(part.slots, values[:, 0])
-            if self._spare:
-                self._spares.append((part.examples, values[:, 1:].cpu()))
-        return len(examples)
-
-    def _plan(
-        self,
-        batch: Batch,
-        examples: sampling.Indices,
-        valid: npt.NDArray[np.bool_] | None,
-        grid: tuple[int, ...],
-        count: int,
-        step: int,
-        device: torch.device,
-    ) -> tuple[Change, list[_Part]]:
-        """Which rows of the batch are kept, where they are and where they go.
-
-        The same for all sites that have the same grid and hold the same examples.
-        """
-        assert self._rows is not None
-        rows, seed = self._rows, self.plan.seed
-        which = (int(examples[0]), int(examples[-1]), len(examples))
-        keys = batch.once(("keys", *which), lambda: sampling.row_keys(seed, examples))
-        change = batch.once(("change", *rows.state, *which), lambda: rows.change(keys, examples))
-        if valid is None:
-            where = sampling.positions(seed, examples, grid, count)
-        else:
-            where = (sampling.valid_positions(seed, examples, valid, count),)
-        parts = []
-        for start in range(0, len(change.taken), step):
-            taken = change.taken[start : start + step]
-            index = sampling.places(taken, tuple(part[taken] for part in where), device)
-            slots = change.slots[start : start + step]
-            parts.append(_Part(index=index, slots=slots, examples=examples[taken]))
-        return change, parts
-
-    def _count(self, tensor: torch.Tensor, mask: torch.Tensor | None, *, finite: bool) -> None:
-        found = None if finite else sampling.count_nonfinite(tensor)
-        self.last_finite = found is None
-        if mask is None:
-            self._n_values += tensor.numel()
-        else:
-            self._n_values += int(mask.sum()) * int(tensor.shape[-1])
-            if found is not None:
-                found = sampling.count_nonfinite(tensor[mask.to(tensor.device)])
-        if found is None:
+    def _count(self, tensor: torch.Tensor, form: Form, kept: Reading, *, finite: bool) -> None:
+        """Count what passes, and look for values that are not finite."""
+        self.n_seen += kept.n_seen
+        self.n_rows += kept.n_rows
+        self.positions_available = max(self.positions_available, kept.available)
+        self._n_values += kept.n_seen * form.num_features
+        self.last_finite = finite or sampling.all_finite(tensor)
+        if self.last_finite:
             return
-        nan, inf, units = found
+        data = form.axes.arrange(tensor)
+        if kept.mask is not None:
+            data = data[kept.mask.to(tensor.device)]
+        nan, inf, units = sampling.count_nonfinite(data)
         self._nan, self._inf = self._nan + nan, self._inf + inf
         self._bad_units = units if self._bad_units is None else self._bad_units | units
+
+    def _take(self, tensor: torch.Tensor, form: Form, kept: Reading) -> None:
+        """Keep what the reading says of a tensor."""
+        if kept.change is None:
+            return
+        # Every example has as many positions as the one with the fewest.
+        if self._spare:
+            self._spare = min(self._spare, kept.count - 1)
+            if not self._spare:
+                self._spares.clear()
+        self._rows.apply(kept.change)
+        for part in kept.parts:
+            more = part.move(tensor, form.span, self._rows)
+            if self._spare and more is not None:
+                self._spares.append((part.examples, more))
 
     @property
     def positions_per_example(self) -> int:
@@ -265,7 +156,7 @@ class SiteAccumulator:
             step: to be recorded with them.
             groups: which examples belong together, by their number; None for none.
         """
-        if self.failure is not None or self._rows is None or not self._rows.count:
+        if self.failure is not None or not self._rows.count:
             return None
         assert self.num_features is not None
         values, examples = self._rows.in_order()
@@ -290,8 +181,9 @@ class SiteAccumulator:
                 f"only {self.n_rows} examples: {per_example} positions of each were scored, each by itself, "
                 "and averaged; positions of one example are dependent, so there are no p-values"
             )
-        if self._units is not None:
-            caveats.append(f"{len(self._units)} of {self.num_features} units were drawn at random and scored")
+        units = sampling.unit_subset(self.plan.seed, self.num_features, self.plan.max_units)
+        if units is not None:
+            caveats.append(f"{len(units)} of {self.num_features} units were drawn at random and scored")
         return Samples(
             site=replace(self.site, kinds=tuple(k for k in KINDS if k in self.kinds)),
             step=step,
@@ -303,7 +195,7 @@ class SiteAccumulator:
                 positions_available=self.positions_available,
                 positions_per_example=per_example,
                 num_features=self.num_features,
-                units=None if self._units is None else tuple(int(u) for u in self._units),
+                units=None if units is None else tuple(int(u) for u in units),
                 caveats=tuple(caveats),
             ),
             nonfinite=NonFinite(
@@ -315,13 +207,6 @@ class SiteAccumulator:
             independent=independent,
             grouped=self.grouped,
         )
-
-
-def _padding(axes: Axes, mask: torch.Tensor | None) -> torch.Tensor | None:
-    """The batch's mask where it tells a site's positions apart, `(examples, positions)`, else None."""
-    if mask is None or axes.examples == "unknown":
-        return None
-    return mask if axes.grid == tuple(mask.shape[1:]) and len(mask) == axes.tensor.shape[0] else None
 
 
 def _unusable(tensor: torch.Tensor) -> str | None:

@@ -10,8 +10,9 @@ from typing import Any, Self, TypedDict, Unpack
 
 import torch
 
-from gaussprobe.capture.accumulate import Plan, SiteAccumulator
+from gaussprobe.capture.accumulate import SiteAccumulator
 from gaussprobe.capture.book import Plant, Selection, SiteBook
+from gaussprobe.capture.plan import Plan
 from gaussprobe.capture.sampling import Indices
 from gaussprobe.types import CaptureRecord, NotCaptured, Samples
 

@@ -11,13 +11,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from gaussprobe.capture.accumulate import Batch, Plan, SiteAccumulator
+from gaussprobe.capture.accumulate import SiteAccumulator
 from gaussprobe.capture.layout import LayoutMemory
+from gaussprobe.capture.plan import Batch, Plan
 from gaussprobe.types import KINDS, CaptureRecord, Kind, NotCaptured, Samples, Site
 
 # What a planted value of a site is made by, for `gaussprobe selftest`: the site, its tensor, the dimension of
@@ -25,8 +27,7 @@ from gaussprobe.types import KINDS, CaptureRecord, Kind, NotCaptured, Samples, S
 Plant = Callable[[Site, torch.Tensor, int, Batch], torch.Tensor]
 
 
-@dataclass(frozen=True)
-class _Trace:
+class _Trace(NamedTuple):
     """A tensor of this forward pass that is a site: its storage (weakly), state, and the site's name."""
 
     storage: StorageWeakRef  # a weak reference keeps the address unique without keeping the data

@@ -92,52 +92,59 @@ def function_unit_dim(
 
 @dataclass(frozen=True, kw_only=True)
 class Axes:
-    """A tensor seen as (examples, positions..., units).
+    """How a tensor is seen as (examples, positions..., units).
 
     Args:
-        tensor: a view of the tensor with these dimensions, no copy.
+        shape: the tensor's own, where its first dimension is split or one is added.
+        order: the dimensions of that shape in the order above.
         grid: sizes of the position dimensions, empty when an example is one row.
         example_dim: dimension of the tensor that was read as the examples.
         examples: whether that is `"known"` from the batch, `"read"` into a multiple of it, or `"unknown"`.
         caveat: what a reader must know of how the dimensions were read, None when nothing.
     """
 
-    tensor: torch.Tensor
-    grid: tuple[int, ...]
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+    grid: tuple[int, ...] = ()
     example_dim: int = 0
     examples: Literal["known", "read", "unknown"] = "known"
     caveat: str | None = None
 
+    def arrange(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A view of the tensor that was read, in this order; no copy."""
+        return tensor.view(self.shape).permute(self.order)
 
-def read_axes(tensor: torch.Tensor, unit_dim: int, n_examples: int, batch_dim: int = 0) -> Axes:
-    """Bring a tensor into the order (examples, positions..., units) without copying it.
+
+def read_axes(shape: Sequence[int], unit_dim: int, n_examples: int, batch_dim: int = 0) -> Axes:
+    """Bring the dimensions of a tensor into the order (examples, positions..., units).
 
     Args:
-        tensor: at least one-dimensional.
+        shape: of the tensor, one dimension at least.
         unit_dim: dimension of the units, from 0.
         n_examples: examples in the batch that is passing.
         batch_dim: dimension of the examples in the model's input, 1 for sequence-first models.
 
     Returns:
-        The view, with a caveat where the examples are not plainly the first dimension.
+        The order, with a caveat where the examples are not plainly the first dimension.
     """
-    if tensor.ndim == 1:
+    shape = tuple(int(size) for size in shape)
+    if len(shape) == 1:
         # One number for each example, or one example without a batch dimension.
-        tensor = tensor[:, None] if tensor.shape[0] == n_examples != 1 else tensor[None, :]
-        return Axes(tensor=tensor, grid=())
+        shape = (*shape, 1) if shape[0] == n_examples != 1 else (1, *shape)
+        return Axes(shape=shape, order=(0, 1))
     if unit_dim == 0:
-        tensor, unit_dim = tensor[None], 1
-    lead = tensor.shape[0]
+        shape, unit_dim = (1, *shape), 1
+    lead = shape[0]
     caveat: str | None = None
     examples: Literal["known", "read", "unknown"] = "known"
     example_dim = 0
-    second_is_batch = tensor.ndim > 2 and unit_dim != 1 and tensor.shape[1] == n_examples
+    second_is_batch = len(shape) > 2 and unit_dim != 1 and shape[1] == n_examples
     if second_is_batch and (batch_dim == 1 or lead != n_examples):
         example_dim = 1
     elif lead != n_examples and n_examples and lead % n_examples == 0:
         parts = lead // n_examples
         outer = (parts, n_examples) if batch_dim == 1 else (n_examples, parts)
-        tensor, unit_dim, example_dim = tensor.view(*outer, *tensor.shape[1:]), unit_dim + 1, batch_dim
+        shape, unit_dim, example_dim = (*outer, *shape[1:]), unit_dim + 1, batch_dim
         examples = "read"
         caveat = (
             f"its first dimension is {parts} times the batch's, read as {parts} positions of each example; "
@@ -149,10 +156,11 @@ def read_axes(tensor: torch.Tensor, unit_dim: int, n_examples: int, batch_dim: i
             f"its first dimension ({lead}) is not the batch's ({n_examples}): "
             "which rows are independent is unknown, so there is no interval, verdict or p-value"
         )
-    positions = [d for d in range(tensor.ndim) if d not in (example_dim, unit_dim)]
+    positions = [d for d in range(len(shape)) if d not in (example_dim, unit_dim)]
     return Axes(
-        tensor=tensor.permute(example_dim, *positions, unit_dim),
-        grid=tuple(int(tensor.shape[d]) for d in positions),
+        shape=shape,
+        order=(example_dim, *positions, unit_dim),
+        grid=tuple(shape[d] for d in positions),
         example_dim=example_dim,
         examples=examples,
         caveat=caveat,

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, NamedTuple, Self, Unpack
 
 import torch
 from torch import nn
@@ -27,8 +26,7 @@ from gaussprobe.capture.paths import own_modules
 from gaussprobe.types import Kind, NotCaptured
 
 
-@dataclass(frozen=True)
-class _Frame:
+class _Frame(NamedTuple):
     """A module whose forward is running."""
 
     path: str
@@ -54,6 +52,7 @@ class Capture(FrontEnd):
         self.deep, self.logits = deep, logits
         self._handles: list[RemovableHandle] = []
         self._stack: list[_Frame] = []
+        self._kinds: dict[tuple[int, type], Kind | None] = {}  # a lazy module changes its class when called
         self._by_hand: dict[int, bool] = {}
         self._not_followed: dict[str, str] = {}
         self._running = False
@@ -147,7 +146,10 @@ class Capture(FrontEnd):
 
     def _kind(self, path: str, module: nn.Module, received: torch.Tensor | None) -> Kind | None:
         """Kind of a module's output; a hand-written activation is recognised when it is first called."""
-        kind = kinds_.module_kind(module)
+        known = (id(module), type(module))
+        if known not in self._kinds:
+            self._kinds[known] = kinds_.module_kind(module)
+        kind = self._kinds[known]
         is_part = path != ""  # a whole model is no activation, even where it consists of nothing else
         if kind is not None or received is None or not (is_part and elementwise.is_candidate(module)):
             return kind

@@ -11,6 +11,9 @@ from gaussprobe.stats.streaming.hashing import Indices, Keys
 
 # Rows that are given memory at once; larger reservoirs grow by doubling.
 _AT_ONCE = 4096
+# What values are kept as.
+_NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
+_AS_THEY_ARE = frozenset(_NUMPY)
 # Columns that are put in order at once: no second copy of all.
 _COLUMNS = 256
 
@@ -81,7 +84,7 @@ class Rows:
 
     def put(self, slots: Indices, values: torch.Tensor) -> None:
         """Copy `values` `(m, num_features)` into slots, ascending."""
-        self._make_room(values)
+        self._make_room(values.dtype, int(values.shape[1]))
         assert self._values is not None
         if not len(slots):
             return
@@ -90,6 +93,22 @@ class Rows:
             self._values[first : first + len(slots)] = values
         else:
             self._values[torch.from_numpy(slots)] = values.to("cpu", self._values.dtype)
+
+    def room(self, first: int, count: int, like: torch.Tensor, num_features: int) -> torch.Tensor | None:
+        """Where a run of slots is in memory, to be written straight into; None where `put` must convert.
+
+        Args:
+            first: of the slots.
+            count: of them.
+            like: what the values will come from.
+            num_features: how many each row has.
+        """
+        if like.dtype not in _AS_THEY_ARE or like.device.type != "cpu":
+            return None
+        self._make_room(like.dtype, num_features)
+        values = self._values
+        assert values is not None
+        return values[first : first + count] if values.dtype == like.dtype else None
 
     def in_order(self) -> tuple[torch.Tensor, Indices]:
         """The rows in the order of their examples, and these; views that the next `put` changes."""
@@ -103,13 +122,14 @@ class Rows:
             self._keys, self._examples = self._keys[order], self._examples[order]
         return values, self._examples
 
-    def _make_room(self, values: torch.Tensor) -> None:
+    def _make_room(self, dtype: torch.dtype, num_features: int) -> None:
         known = self._values
-        dtype = values.dtype if known is None else torch.promote_types(known.dtype, values.dtype)
         if known is not None and len(known) >= self.count and dtype == known.dtype:
             return
+        dtype = dtype if known is None else torch.promote_types(known.dtype, dtype)
         size = min(self.max_samples, max(_AT_ONCE, 2 * self.count))
-        larger = torch.empty((size, *values.shape[1:]), dtype=dtype)
+        # Memory of numpy comes in large pages: a first write of torch's own costs five times the copy.
+        larger = torch.from_numpy(np.empty((size, num_features), dtype=_NUMPY[dtype]))
         if known is not None:
             larger[: len(known)] = known
         self._values = larger

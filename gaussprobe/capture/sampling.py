@@ -9,6 +9,7 @@ the same grid of positions see the same ones, and no generator is touched.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +22,13 @@ __all__ = [
     "MAX_POSITIONS",
     "Indices",
     "Keys",
+    "all_finite",
     "count_nonfinite",
-    "gather",
+    "flat",
     "places",
     "positions",
     "row_keys",
+    "take",
     "unit_subset",
     "valid_positions",
 ]
@@ -106,40 +109,67 @@ def unit_subset(seed: int, num_features: int, max_units: int) -> Indices | None:
     return np.sort(np.argsort(keys, kind="stable")[:max_units]).astype(np.int64)
 
 
-def places(rows: Indices, where: tuple[Indices, ...], device: torch.device) -> tuple[torch.Tensor, ...]:
-    """Indices as `gather` takes them: `(m, 1)` of the rows, `(m, count)` for each position dimension."""
-    return tuple(torch.from_numpy(index).to(device) for index in (rows[:, None], *where))
-
-
-def gather(tensor: torch.Tensor, index: tuple[torch.Tensor, ...], units: torch.Tensor | None) -> torch.Tensor:
-    """Copy rows out of a tensor of dimensions (examples, positions..., units).
+def places(rows: Indices, where: tuple[Indices, ...], strides: Sequence[int]) -> Indices:
+    """Where the first unit of each position lies in a tensor's memory.
 
     Args:
-        tensor: as `layout.Axes` has it.
-        index: from `places`.
-        units: units to keep, None for all.
+        rows: `(m,)` which examples.
+        where: `(m, count)` for each position dimension.
+        strides: of the dimensions (examples, positions..., units).
 
     Returns:
-        A fresh tensor `(m, count, num_units)`, float64 where the tensor is, float32 otherwise.
+        `(m, count)` offsets from the tensor's first value.
     """
-    taken = tensor[index] if units is None else tensor[(*(part[..., None] for part in index), units)]
-    return taken if taken.dtype == torch.float64 else taken.to(torch.float32)
+    offsets = rows[:, None] * strides[0]
+    for index, stride in zip(where, strides[1:-1], strict=True):
+        offsets = offsets + index * stride
+    return offsets.astype(np.int64)
 
 
-def count_nonfinite(tensor: torch.Tensor) -> tuple[int, int, torch.Tensor] | None:
+def flat(tensor: torch.Tensor, span: int) -> torch.Tensor:
+    """The values of a tensor as they lie in memory, and whatever lies between them; no copy.
+
+    Args:
+        tensor: dense, of any strides.
+        span: values from its first to its last in memory.
+    """
+    return tensor.as_strided((span,), (1,))
+
+
+def take(tensor: torch.Tensor, span: int, offsets: torch.Tensor) -> torch.Tensor:
+    """Copy values out of a tensor, by where they lie in its memory.
+
+    Args:
+        tensor: dense, of any strides.
+        span: values from its first to its last in memory.
+        offsets: from its first value, on its device.
+
+    Returns:
+        A fresh tensor of the offsets' shape, float64 where the tensor is, float32 otherwise.
+    """
+    taken = torch.take(flat(tensor, span), offsets)
+    return taken if taken.dtype in (torch.float32, torch.float64) else taken.to(torch.float32)
+
+
+def all_finite(tensor: torch.Tensor) -> bool:
+    """Whether all values of a real floating-point tensor are known to be finite.
+
+    A finite sum proves it at a fraction of the cost of looking at each value; a sum that overflows proves
+    nothing, and `count_nonfinite` then looks.
+    """
+    wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
+    return math.isfinite(tensor.sum(dtype=wide).item())
+
+
+def count_nonfinite(tensor: torch.Tensor) -> tuple[int, int, torch.Tensor]:
     """Count NaN and infinities of a tensor (examples, positions..., units), all values of it.
-
-    A finite sum proves that all values are finite at a fraction of the cost of looking at each.
 
     Args:
         tensor: of a real floating-point type.
 
     Returns:
-        None when all are finite, else the numbers of NaN and of infinities, and which units have any.
+        The numbers of NaN and of infinities, and which units have any.
     """
-    wide = torch.float64 if tensor.dtype == torch.float64 else torch.float32
-    if math.isfinite(float(tensor.sum(dtype=wide))):
-        return None
     nan, inf = torch.isnan(tensor), torch.isinf(tensor)
     units = (nan | inf).reshape(-1, tensor.shape[-1]).any(0).cpu()
     return int(nan.sum()), int(inf.sum()), units

@@ -81,11 +81,12 @@ def test_axes_are_read_as_examples_positions_units(
 ) -> None:
     """A view (examples, positions..., units) without a copy, and a caveat where rows may be dependent."""
     x = torch.randn(shape)
-    axes = read_axes(x, unit_dim, n)
-    assert tuple(axes.tensor.shape) == seen
+    axes = read_axes(x.shape, unit_dim, n)
+    view = axes.arrange(x)
+    assert tuple(view.shape) == seen
     assert axes.grid == seen[1:-1]
     assert axes.examples == examples
-    assert axes.tensor.untyped_storage()._cdata == x.untyped_storage()._cdata
+    assert view.untyped_storage()._cdata == x.untyped_storage()._cdata
     assert (axes.caveat is None) == (examples == "known")
 
 
@@ -93,9 +94,9 @@ def test_sequence_first_inputs_have_their_examples_second() -> None:
     """With the batch along dimension 1, equal sizes of time and batch are told apart."""
     x = torch.randn(6, 6, 4)
     x[0, 5] = 7.0
-    first, second = read_axes(x, 2, 6).tensor, read_axes(x, 2, 6, 1).tensor
+    first, second = read_axes(x.shape, 2, 6).arrange(x), read_axes(x.shape, 2, 6, 1).arrange(x)
     assert torch.equal(first[0, 5], second[5, 0])
-    assert tuple(read_axes(torch.randn(6, 4), 1, 6, 1).tensor.shape) == (6, 4)
+    assert read_axes((6, 4), 1, 6, 1).order == (0, 1)
     # Flattened to (time x batch, units): rows of one example are not each other's neighbours.
-    flat = read_axes(x.flatten(0, 1), 1, 6, 1).tensor
+    flat = read_axes((36, 4), 1, 6, 1).arrange(x.flatten(0, 1))
     assert torch.equal(flat, second)

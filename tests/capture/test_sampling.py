@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from gaussprobe.capture import sampling
-from gaussprobe.capture.accumulate import Batch, Plan, SiteAccumulator
+from gaussprobe.capture.accumulate import SiteAccumulator
+from gaussprobe.capture.plan import Batch, Plan
 from gaussprobe.types import Site
 
 

@@ -1,0 +1,56 @@
+"""How a capture samples, and the batch that is passing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+
+from gaussprobe.stats.streaming.hashing import Indices
+
+Made = TypeVar("Made")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How a capture samples.
+
+    Args:
+        seed: of everything random.
+        max_samples: rows kept per site.
+        max_units: units kept per site.
+    """
+
+    seed: int = 0
+    max_samples: int = 2048
+    max_units: int = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The batch that is passing.
+
+    Args:
+        first: number of its first example among all.
+        n_examples: how many it has.
+        dim: the dimension they run along in the model's input.
+        mask: `(n_examples, positions)` bool, False where a position is padding; None where all are data.
+        groups: `(n_examples,)` which examples belong together, as crops of one photograph do; None for none.
+        memo: what is the same for all sites of the batch, by what it depends on.
+    """
+
+    first: int
+    n_examples: int
+    dim: int = 0
+    mask: torch.Tensor | None = None
+    groups: Indices | None = None
+    memo: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, key: tuple[Any, ...], make: Callable[[], Made]) -> Made:
+        """What `make` gives, made for the first site that asks."""
+        if key not in self.memo:
+            self.memo[key] = make()
+        made: Made = self.memo[key]
+        return made
