@@ -5,7 +5,7 @@ Nothing here imports torch: reports read a finished `Run` on machines that have 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     import pandas as pd
     import torch
 
+    from gaussprobe.records import Association, Event, Metric, SiteRecord
+
 Kind: TypeAlias = Literal["affine", "preactivation", "norm", "activation"]
 View: TypeAlias = Literal["unit", "layer", "example", "init"]
 Mode: TypeAlias = Literal["eval", "train"]
+Source: TypeAlias = Literal["forward", "probe"]
 Verdict: TypeAlias = Literal["gaussian", "near-gaussian", "non-gaussian", "undetermined"]
 Departure: TypeAlias = Literal[
     "none",
@@ -199,6 +202,7 @@ class LayerScore:
     verdict: Verdict
     departure: Departure
     notes: tuple[str, ...] = ()
+    source: Source = "forward"  # "probe": of the fixed batch that `watch` evaluates beside the training
 
     @property
     def headline(self) -> bool:
@@ -370,7 +374,8 @@ class Metadata:
 class Run:
     """A finished run: the one object that capture hands to stores and reports.
 
-    `scores` are in step, then execution order; only displays sort.
+    `scores` are in step, then execution order; only displays sort. `series`, `metrics` and `events` are of
+    runs that `watch` made; a scan has none.
     """
 
     metadata: Metadata
@@ -379,6 +384,9 @@ class Run:
     not_captured: tuple[NotCaptured, ...] = ()
     capture: tuple[CaptureRecord, ...] = ()
     warnings: tuple[str, ...] = ()
+    series: tuple[SiteRecord, ...] = ()
+    metrics: tuple[Metric, ...] = ()
+    events: tuple[Event, ...] = ()
 
     def __repr__(self) -> str:
         counts = ", ".join(
@@ -413,3 +421,11 @@ class Run:
         from gaussprobe.reports import frame
 
         return frame.to_frame(self)
+
+    def association(
+        self, metric: str, *, quantities: Sequence[str] | None = None, max_lag: int = 10, seed: int = 0
+    ) -> list[Association]:
+        """How each site's series goes with a metric over training; see `gaussprobe.association.associate`."""
+        from gaussprobe import association
+
+        return association.associate(self, metric, quantities=quantities, max_lag=max_lag, seed=seed)
