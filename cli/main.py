@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import gaussprobe
-from gaussprobe.cli import apart, demo, report, scan, selftest
+from gaussprobe.cli import apart, demo, export, live, report, scan, selftest
 from gaussprobe.cli.console import Debug, abandon_stdout, invocation, say
 from gaussprobe.errors import GaussprobeError
 
@@ -25,6 +25,8 @@ app.command("scan")(scan.scan)
 app.command("report")(report.report)
 app.command("demo")(demo.demo)
 app.command("selftest")(selftest.selftest)
+app.command("live")(live.live)
+app.command("export")(export.export)
 
 # Typer exports one class of its error tree; the tree is click's own or a copy of it, by Typer's version.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]

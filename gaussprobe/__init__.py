@@ -10,13 +10,14 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from gaussprobe.version import __version__
+
 if TYPE_CHECKING:
     from gaussprobe import stats
     from gaussprobe.scan import scan
     from gaussprobe.store import load
     from gaussprobe.types import GofResult, LayerScore, Run, Samples, Site
-
-__version__ = "0.1.0"
+    from gaussprobe.watch import watch
 
 __all__ = [
     "GofResult",
@@ -28,6 +29,7 @@ __all__ = [
     "load",
     "scan",
     "stats",
+    "watch",
 ]
 
 _HOMES = {
@@ -38,6 +40,7 @@ _HOMES = {
     "Site": "gaussprobe.types",
     "load": "gaussprobe.store",
     "scan": "gaussprobe.scan",
+    "watch": "gaussprobe.watch",
 }
 
 

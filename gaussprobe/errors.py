@@ -33,6 +33,10 @@ class SelectionError(GaussprobeError):
     """`include`, `exclude` or `kind` left no site."""
 
 
+class WatchError(GaussprobeError):
+    """A training loop calls a watch as it cannot be called."""
+
+
 class StoreError(GaussprobeError):
     """A run or a report cannot be written or read."""
 

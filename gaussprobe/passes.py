@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,12 @@ from gaussprobe import borrow, models
 from gaussprobe import capture as captures
 from gaussprobe.activations import SavedSites
 from gaussprobe.errors import DataError, ForwardError, GaussprobeError, SelectionError
-from gaussprobe.types import Mode, NotCaptured
+from gaussprobe.types import Mode, NotCaptured, Samples
 
 # Called with what is being done, how much of it is done, and how much there is (None when unknown).
 Progress = Callable[[str, int, int | None], None]
 
+_TRAINING = "training-mode batch statistics make examples dependent: no p-values"
 _SEQUENCE_FIRST = "the model is sequence-first (batch_first=False): examples run along the second dimension"
 
 
@@ -145,9 +149,19 @@ def _shapes(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
 
 def _batch_size(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, int]:
     """Number of examples in a batch, and the dimension they run along."""
+    counted = count_examples(module, args, kwargs)
+    if counted is None:
+        raise DataError("a batch holds no tensor with a first dimension to count examples by")
+    return counted
+
+
+def count_examples(
+    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[int, int] | None:
+    """Number of examples that a module is called with, and the dimension they run along; None if unknown."""
     tensor = models.first_tensor([*args, *kwargs.values()])
     if tensor is None or tensor.ndim == 0:
-        raise DataError("a batch holds no tensor with a first dimension to count examples by")
+        return None
     dim = int(tensor.ndim == 3 and models.sequence_first(module))
     return int(tensor.shape[dim]), dim
 
@@ -186,3 +200,27 @@ def nothing_captured(module: nn.Module | None, missing: Sequence[NotCaptured]) -
         f"nothing was captured: {type(module).__name__} calls no linear, convolution, normalization "
         "or activation that can be seen"
     )
+
+
+def has_batch_statistics(module: nn.Module) -> bool:
+    """Whether in training mode the model normalizes by statistics of the batch."""
+    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
+
+
+def dependent(samples: Samples) -> Samples:
+    """The same samples, known to be of examples that batch statistics make dependent."""
+    sampling = replace(samples.sampling, caveats=(*samples.sampling.caveats, _TRAINING))
+    return replace(samples, independent=False, sampling=sampling)
+
+
+def patterns(given: str | Sequence[str] | None) -> list[str] | None:
+    """Patterns of site names as a list; None for all."""
+    if not given:
+        return None
+    return [given] if isinstance(given, str) else list(given)
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the packages that numbers depend on."""
+    names = ("torch", "numpy", "scipy", "statsmodels")
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}

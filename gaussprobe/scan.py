@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import platform
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import nn
 
-import gaussprobe
 from gaussprobe import borrow, models, passes, scores, views
 from gaussprobe import capture as captures
 from gaussprobe.activations import SavedSites
@@ -27,6 +23,7 @@ from gaussprobe.errors import (
     UnsupportedError,
 )
 from gaussprobe.types import KINDS, Kind, Metadata, Mode, Run, Samples, View
+from gaussprobe.version import __version__
 
 SYNTHETIC = (
     "SYNTHETIC INPUTS: no data was given, so the model ran on made-up inputs. "
@@ -36,7 +33,6 @@ _SAVED = (
     "{}: holds saved activations, which are scored as they are\n"
     "leave out data, batch size, device, deep, mode and image options"
 )
-_TRAINING = "training-mode batch statistics make examples dependent: no p-values"
 
 
 def scan(
@@ -119,7 +115,7 @@ def scan(
         report("opening the model", 0, None)
         opened = models.open_any(model, factory=factory, trust_pickle=trust_pickle)
         plan = captures.Plan(seed=seed, max_samples=max_samples, max_units=max_units)
-        kept, left = _patterns(include), _patterns(exclude)
+        kept, left = passes.patterns(include), passes.patterns(exclude)
         capture: captures.FrontEnd | SavedSites
         if isinstance(opened, models.Activations):
             unwanted = (batches, batch_size, device)
@@ -143,8 +139,8 @@ def scan(
     not_captured = capture.not_captured()
     if not samples:
         raise CaptureError(passes.nothing_captured(module, not_captured))
-    if mode == "train" and module is not None and _has_batch_statistics(module):
-        samples = [_dependent(s) for s in samples]
+    if mode == "train" and module is not None and passes.has_batch_statistics(module):
+        samples = [passes.dependent(s) for s in samples]
     scored = []
     for index, one in enumerate(samples):
         report(f"scoring {one.site.name}", index, len(samples))
@@ -157,7 +153,7 @@ def scan(
         said.insert(0, SYNTHETIC)
     return Run(
         metadata=Metadata(
-            gaussprobe=gaussprobe.__version__,
+            gaussprobe=__version__,
             model=opened.name,
             view=view,
             mode=mode,
@@ -167,7 +163,7 @@ def scan(
             command=command,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             seconds=round(time.perf_counter() - started, 3),
-            versions=_versions(),
+            versions=passes.versions(),
             device=str(where),
         ),
         scores=tuple(s.score for s in scored),
@@ -213,12 +209,6 @@ def check_arguments(
     return cast("tuple[Kind, ...]", wanted)
 
 
-def _patterns(patterns: str | Sequence[str] | None) -> list[str] | None:
-    if not patterns:
-        return None
-    return [patterns] if isinstance(patterns, str) else list(patterns)
-
-
 # -- what to keep
 
 
@@ -230,17 +220,3 @@ def _select(samples: list[Samples], kinds: tuple[Kind, ...] | None) -> list[Samp
         present = [k for k in KINDS if any(k in s.site.kinds for s in samples)]
         raise SelectionError(f"no site is of kind {', '.join(kinds)}; the model has {', '.join(present)}")
     return kept
-
-
-def _has_batch_statistics(module: nn.Module) -> bool:
-    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
-
-
-def _dependent(samples: Samples) -> Samples:
-    sampling = replace(samples.sampling, caveats=(*samples.sampling.caveats, _TRAINING))
-    return replace(samples, independent=False, sampling=sampling)
-
-
-def _versions() -> dict[str, str]:
-    names = ("torch", "numpy", "scipy", "statsmodels")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}

@@ -1,45 +1,52 @@
-"""The tables of a run file, its limits, and how a file that nobody vouches for is opened.
+"""The tables of a run file and its limits.
 
-A run is data, but an SQLite schema can hold programs: a view in place of a table, a generated column, a
-trigger, a virtual table. Nothing is read from a file whose schema is not, letter for letter, the one below,
-and nothing in it may be larger than a run can need. What `save` writes is held to the same limits.
+One row per step and site in `scores`, with its tests in `tests`, and, of a watched run, in `series`;
+`metrics` and `events` beside them. Number columns have no declared type, so that SQLite keeps every double
+bit for bit (a REAL column loses the sign of -0.0). NULL means withheld; SQLite has no NaN, so NaN is the text
+'NaN'.
+
+A watched run takes, for each site and recorded step, 215 bytes for the score, 52 for each test, and 241 for
+the record (315 where its quantiles need double precision), with a site's name of 14 characters; longer names
+count twice, notes once. With four tests that is .66 kB: 83 MB for 5,000 recorded steps of 25 sites.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from gaussprobe import files
-from gaussprobe.errors import StoreError
-
 APPLICATION_ID = 0x67617573  # "gaus"
-SCHEMA_VERSION = 2  # to be raised with any change to SCHEMA, comments included: SQLite keeps its text
+SCHEMA_VERSION = 3  # to be raised with any change to the text below, comments included: SQLite keeps it
 
-MAX_FILE = 2**30
+# A whole run is copied in memory when it is saved, or read while it is written: SQLite copies up to 2 GiB.
+MAX_FILE = 2**31 - 2**20
 MAX_VALUE = 2**20  # bytes of one text or row
-MAX_NAME = 4_096  # characters of the name of a site or a test
+MAX_NAME = 4_096  # characters of the name of a site, a test or a metric
 MAX_BINS = 512
 MAX_QQ_POINTS = 2_000
+MAX_QUANTILES = 512
 MAX_DEPTH = 32  # of what `metadata.data` nests
 MAX_ROWS = {
     "meta": 64,
-    "scores": 100_000,
-    "tests": 1_600_000,
+    "scores": 1_500_000,  # 5,000 recorded steps of 100 sites, training and probe batch, are a million
+    "tests": 12_000_000,
+    "series": 1_500_000,
+    "metrics": 1_000_000,
+    "events": 1_000_000,
     "pictures": 100_000,
     "picture_units": 400_000,
     "capture": 100_000,
     "not_captured": 100_000,
-    "warnings": 10_000,
+    "warnings": 100_000,
 }
 
-SCHEMA = """
+_META = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+
+_SCORES = """
 CREATE TABLE scores (
     id INTEGER PRIMARY KEY,  -- step order, then execution order
     step INTEGER NOT NULL, site TEXT NOT NULL, kind TEXT NOT NULL,
@@ -50,8 +57,12 @@ CREATE TABLE scores (
     negentropy_median NOT NULL, negentropy_low NOT NULL, negentropy_high NOT NULL,
     negentropy_worst NOT NULL, negentropy_worst_unit INTEGER,
     qq_r2 NOT NULL, ks_distance NOT NULL, wasserstein NOT NULL, skewness NOT NULL, excess_kurtosis NOT NULL,
-    notes TEXT NOT NULL  -- a JSON list
-);
+    notes TEXT NOT NULL"""
+
+_NOTES = "  -- a JSON list\n"
+_SOURCE = f",{_NOTES}    source TEXT NOT NULL  -- 'forward': training; 'probe': the fixed batch beside it\n"
+
+_REST = """
 CREATE TABLE tests (
     id INTEGER PRIMARY KEY, score INTEGER NOT NULL REFERENCES scores (id), name TEXT NOT NULL,
     statistic NOT NULL, pvalue, rejected_fraction
@@ -75,112 +86,51 @@ CREATE VIEW site_tests AS
     FROM tests JOIN scores ON scores.id = tests.score ORDER BY tests.id;
 """
 
-_MAGIC = b"SQLite format 3\0"
-_HEADER_SIZE = 100
-_LEAF = 0x0D  # the type of a table's b-tree page that has no pages below
-# Steps of SQLite's machine; 220 a site are usual, so that the largest run takes a tenth of this.
-_BUDGET = 250_000_000
-_STRIDE = 100_000
+_FOLLOWED = """
+CREATE TABLE series (
+    id INTEGER PRIMARY KEY, step INTEGER NOT NULL, site TEXT NOT NULL, source TEXT NOT NULL,
+    mean NOT NULL, sd NOT NULL, l_scale NOT NULL, l_skewness NOT NULL, l_kurtosis NOT NULL,
+    log_sd NOT NULL, relative_mean NOT NULL,
+    delta_error, l_skewness_error, l_kurtosis_error, log_sd_error, relative_mean_error,
+    verdict99 TEXT NOT NULL, constant_units INTEGER NOT NULL, silent_units INTEGER NOT NULL,
+    quantiles BLOB NOT NULL  -- 'f' or 'd', then that many little-endian floats or doubles
+);
+CREATE TABLE metrics (id INTEGER PRIMARY KEY, step INTEGER NOT NULL, name TEXT NOT NULL, value NOT NULL);
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY, step INTEGER NOT NULL, site TEXT NOT NULL, source TEXT NOT NULL,
+    kind TEXT NOT NULL, quantity TEXT NOT NULL, before NOT NULL, after NOT NULL, z NOT NULL,
+    text TEXT NOT NULL
+);
+"""
+
+# Every schema that is read, letter for letter, by its version; the last one is written.
+SCHEMAS = {
+    2: f"{_META.rstrip()}{_SCORES}{_NOTES});{_REST}",
+    3: f"{_META.rstrip()}{_SCORES}{_SOURCE});{_REST}{_FOLLOWED}",
+}
 
 
-class _Budget:
-    """A progress handler that stops SQLite when a file keeps it busier than any run can."""
-
-    def __init__(self) -> None:
-        self.left = _BUDGET
-
-    def __call__(self) -> int:
-        self.left -= _STRIDE
-        return int(self.left < 0)
-
-
-def check_header(path: Path) -> None:
-    """Say from the first 100 bytes whether this is a run that this version reads.
-
-    Raises:
-        StoreError: if it is not, or cannot be read.
-    """
-    name = files.printable(str(path))
-    try:
-        files.require_regular(path)
-        with path.open("rb") as file:
-            header = file.read(_HEADER_SIZE)
-            size = os.fstat(file.fileno()).st_size
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"Cannot read {name}: {files.printable(files.why(error))}.\n"
-            "Name a run written by `gaussprobe scan --out`."
-        ) from error
-    if not header:
-        raise StoreError(
-            f"{name} is empty, not a gaussprobe run.\nMake one with `gaussprobe scan MODEL --out RUN`."
-        )
-    application_id = int.from_bytes(header[68:72], "big")
-    if not header.startswith(_MAGIC) or (len(header) == _HEADER_SIZE and application_id != APPLICATION_ID):
-        raise StoreError(f"{name} is not a gaussprobe run.\nMake one with `gaussprobe scan MODEL --out RUN`.")
-    page_size = int.from_bytes(header[16:18], "big")
-    expected = (65536 if page_size == 1 else page_size) * int.from_bytes(header[28:32], "big")
-    if len(header) < _HEADER_SIZE or size < expected:
-        raise StoreError(
-            f"{name} is cut short: {size:,} bytes.\nCopy it again, or run `gaussprobe scan` again."
-        )
-    if size > MAX_FILE:
-        raise StoreError(
-            f"{name} is larger than a run can be: {size:,} bytes, more than {MAX_FILE:,}.\n"
-            "Scan fewer sites or steps at a time."
-        )
-    version = int.from_bytes(header[60:64], "big")
-    if version != SCHEMA_VERSION:
-        raise StoreError(
-            f"{name} was written by another gaussprobe: schema {version}, this one reads {SCHEMA_VERSION}.\n"
-            "Upgrade gaussprobe, or make the run again."
-        )
-
-
-def create() -> sqlite3.Connection:
+def create(version: int = SCHEMA_VERSION) -> sqlite3.Connection:
     """An empty run in memory, held to the limits; SQLite then refuses a value that is too long."""
     connection = sqlite3.connect(":memory:")
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
     connection.executescript(
-        f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; {SCHEMA}"
+        f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}; {SCHEMAS[version]}"
     )
     return connection
 
 
-@contextlib.contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """A run file opened for reading only, once its schema and its pages are known to be sound.
+def entries(connection: sqlite3.Connection) -> frozenset[tuple[str | None, ...]]:
+    """What a file says its tables are: type, name and text of each."""
+    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+    return frozenset(tuple(row) for row in rows)
 
-    Nothing is written beside it: a run is replaced whole and never changed in place, so that SQLite needs
-    no lock and no sidecar file.
 
-    Args:
-        path: a file whose header is that of a run.
-
-    Raises:
-        ValueError: if the file holds another schema, is damaged, or keeps SQLite too busy.
-        sqlite3.Error: if SQLite cannot read it.
-    """
-    _check_first_page(path)
-    budget = _Budget()
-    uri = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
-    try:
-        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
-            connection.row_factory = sqlite3.Row
-            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
-            connection.set_progress_handler(budget, _STRIDE)
-            connection.execute("PRAGMA trusted_schema = OFF")
-            # The schema first: even a check of the pages evaluates what a foreign one says.
-            if _entries(connection) != _expected():
-                raise ValueError("it holds other tables or views than a run has")
-            (state,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if state != "ok":
-                raise ValueError(state)
-            yield connection
-    except sqlite3.OperationalError as error:
-        if budget.left >= 0:
-            raise
-        raise ValueError("reading it takes more work than a run can need") from error
+@functools.cache
+def expected(version: int) -> frozenset[tuple[str | None, ...]]:
+    """What the file of a run says its tables are."""
+    with contextlib.closing(create(version)) as connection:
+        return entries(connection)
 
 
 def require_rows(table: str, count: int) -> None:
@@ -199,22 +149,3 @@ def require_shallow(value: Any, depth: int = 0) -> None:
         return
     for item in value:
         require_shallow(item, depth + 1)
-
-
-def _check_first_page(path: Path) -> None:
-    """Refuse a schema of another size before SQLite parses it: a file has room for millions of tables."""
-    with path.open("rb") as file:
-        start = file.read(105)
-    if start[100:101] != bytes([_LEAF]) or int.from_bytes(start[103:105], "big") != len(_expected()):
-        raise ValueError("it holds other tables or views than a run has")
-
-
-@functools.cache
-def _expected() -> frozenset[tuple[str | None, ...]]:
-    with contextlib.closing(create()) as connection:
-        return _entries(connection)
-
-
-def _entries(connection: sqlite3.Connection) -> frozenset[tuple[str | None, ...]]:
-    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
-    return frozenset(tuple(row) for row in rows)

@@ -68,6 +68,25 @@ class Scored:
     picture: SitePicture
 
 
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What is measured of the units of a site.
+
+    Args:
+        sample: `(C, n)` sorted and standardised.
+        sizes: effect sizes, `(C,)` each.
+        summaries: of `delta` and `negentropy`.
+        tests: fields `(C,)`.
+        intervals: whether intervals of the summaries were asked for.
+    """
+
+    sample: OrderedSample
+    sizes: Mapping[str, torch.Tensor]
+    summaries: Mapping[str, Summary]
+    tests: Mapping[str, GofResult]
+    intervals: bool = True
+
+
 def verdict(low: float, high: float) -> Verdict:
     """The verdict on a layer from the interval of its median delta.
 
@@ -135,24 +154,40 @@ def score(samples: Samples) -> Scored:
         return unscored(samples, "constant", notes)
 
     sizes = _effect_sizes(samples, sample)
-    summaries = _summaries(samples, sizes)
-    delta = summaries["delta"]
-    results = run_tests(sample, TESTS)
+    measured = Measured(
+        sample=sample,
+        sizes=sizes,
+        summaries=_summaries(samples, sizes),
+        tests=run_tests(sample, TESTS),
+    )
+    layer = assemble(samples, measured, notes)
+    picture = pictures.draw(layer.site, layer.step, sample, sizes["delta"], samples.sampling.units)
+    return Scored(score=layer, picture=picture)
+
+
+def assemble(samples: Samples, measured: Measured, notes: list[str]) -> LayerScore:
+    """The score of a site from what was measured of its units.
+
+    Args:
+        samples: of the site.
+        measured: of its units.
+        notes: what is known before.
+    """
+    delta, sizes = measured.summaries["delta"], measured.sizes
     called = verdict(delta.low, delta.high)
-    kinds = departure.kinds(sample, sizes["delta"], negligible=NEAR)
-    notes += interval_notes(samples, called, delta)
-    notes += _unit_notes(samples, called, sizes["delta"], results[PRIMARY])
-    measured: dict[str, Any] = {name: median_of(values) for name, values in sizes.items()}
-    layer = replace(
+    kinds = departure.kinds(measured.sample, sizes["delta"], negligible=NEAR)
+    notes = [*notes, *(interval_notes(samples, called, delta) if measured.intervals else ())]
+    if PRIMARY in measured.tests:
+        notes += _unit_notes(samples, called, sizes["delta"], measured.tests[PRIMARY])
+    medians: dict[str, Any] = {name: median_of(values) for name, values in sizes.items()}
+    return replace(
         blank(samples),
-        **(measured | summaries),
-        tests={name: _over_units(result, samples.independent) for name, result in results.items()},
+        **(medians | dict(measured.summaries)),
+        tests={name: _over_units(result, samples.independent) for name, result in measured.tests.items()},
         verdict=called,
         departure=layer_departure(kinds, delta),
         notes=tuple(notes),
     )
-    picture = pictures.draw(layer.site, layer.step, sample, sizes["delta"], samples.sampling.units)
-    return Scored(score=layer, picture=picture)
 
 
 def refusal(samples: Samples, *, fewest: int = MIN_SAMPLES) -> tuple[Departure, str] | None:
@@ -222,18 +257,26 @@ def _summaries(samples: Samples, sizes: Mapping[str, torch.Tensor]) -> dict[str,
             ("delta", "negentropy"),
             replicates=blocks,
         )
-    found = {}
-    for name, interval in intervals.items():
-        values = torch.nan_to_num(sizes[name], nan=-math.inf, posinf=math.inf)
-        column = int(values.argmax())
-        found[name] = Summary(
-            median=median_of(sizes[name]),
-            low=interval.low if samples.grouped else _NAN,
-            high=interval.high if samples.grouped else _NAN,
-            worst=float(values[column]),
-            worst_unit=_unit(samples, column),
-        )
-    return found
+    return {name: summary(samples, sizes[name], each.low, each.high) for name, each in intervals.items()}
+
+
+def summary(samples: Samples, values: torch.Tensor, low: float, high: float) -> Summary:
+    """Median over units, the interval it was given, and the worst unit.
+
+    Args:
+        samples: of the site.
+        values: `(C,)` of its units.
+        low, high: interval of the median; withheld where examples are not to be believed.
+    """
+    known = torch.nan_to_num(values, nan=-math.inf, posinf=math.inf)
+    column = int(known.argmax())
+    return Summary(
+        median=median_of(values),
+        low=low if samples.grouped else _NAN,
+        high=high if samples.grouped else _NAN,
+        worst=float(known[column]),
+        worst_unit=_unit(samples, column),
+    )
 
 
 def _over_units(result: GofResult, independent: bool) -> GofSummary:

@@ -426,6 +426,6 @@ class Run:
         self, metric: str, *, quantities: Sequence[str] | None = None, max_lag: int = 10, seed: int = 0
     ) -> list[Association]:
         """How each site's series goes with a metric over training; see `gaussprobe.association.associate`."""
-        from gaussprobe import association
+        from gaussprobe.association import associate
 
-        return association.associate(self, metric, quantities=quantities, max_lag=max_lag, seed=seed)
+        return associate(self, metric, quantities=quantities, max_lag=max_lag, seed=seed)

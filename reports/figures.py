@@ -1,84 +1,26 @@
-"""The pictures of a site as inline SVG: histograms against the fitted normal law, and a Q-Q plot.
-
-Colours leave matplotlib as sentinels and become CSS variables, so that one figure reads in light and in dark.
-"""
+"""The pictures of a site: histograms against the fitted normal law, and a Q-Q plot."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from html import escape
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import seaborn as sns
-from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gaussprobe.reports import text
+from gaussprobe.reports.drawing import FIT, MEDIAN, WORST, to_svg
 from gaussprobe.types import UnitPicture
 
-# Colours that nothing else uses, and the CSS variables they stand for.
-_INK, _MUTED, _MEDIAN, _WORST, _FIT = "#010203", "#010204", "#010205", "#010206", "#010207"
-_VARIABLES = {
-    _INK: "var(--ink)",
-    _MUTED: "var(--rule-strong)",
-    _MEDIAN: "var(--median)",
-    _WORST: "var(--worst)",
-    _FIT: "var(--fit)",
-}
 _Array: TypeAlias = npt.NDArray[np.float64]
 _SIZE = (3.0, 1.9)  # inches; the page scales it
 _CURVE_POINTS = 61
 _TINY = 1e-150
-_STYLE = {
-    "axes.edgecolor": _MUTED,
-    "axes.facecolor": "none",
-    "axes.grid": False,
-    "axes.labelcolor": _INK,
-    "axes.labelsize": 8,
-    "axes.linewidth": 0.6,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.unicode_minus": True,
-    "figure.facecolor": "none",
-    "font.family": "sans-serif",
-    "path.simplify": True,
-    "savefig.facecolor": "none",
-    "svg.fonttype": "none",
-    "svg.hashsalt": "gaussprobe",
-    "svg.image_inline": True,
-    "text.color": _INK,
-    "text.parse_math": False,
-    "text.usetex": False,
-    "xtick.color": _MUTED,
-    "xtick.labelcolor": _INK,
-    "xtick.labelsize": 8,
-    "xtick.major.size": 2.5,
-    "xtick.major.width": 0.6,
-    "ytick.color": _MUTED,
-    "ytick.labelcolor": _INK,
-    "ytick.labelsize": 8,
-    "ytick.major.size": 2.5,
-    "ytick.major.width": 0.6,
-}
-
-
-@contextmanager
-def figure_style() -> Iterator[None]:
-    """The look of the figures, whatever the reader's matplotlibrc says; enter it once for a whole report."""
-    with style.context(["default", _STYLE]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, module="seaborn")
-        warnings.filterwarnings("ignore", category=DeprecationWarning, module="seaborn")
-        yield
 
 
 def can_draw(unit: UnitPicture) -> bool:
@@ -117,7 +59,7 @@ def histogram(unit: UnitPicture, title: str, key: str) -> str:
     figure, axes = _canvas(left=0.02)
     axes.set_yticks([])  # before seaborn looks at the ticks, which makes them
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    colour = _MEDIAN if unit.role == "median" else _WORST
+    colour = MEDIAN if unit.role == "median" else WORST
     sns.histplot(
         x=(edges[:-1] + edges[1:]) / 2,
         weights=counts / total / np.diff(edges),
@@ -131,13 +73,13 @@ def histogram(unit: UnitPicture, title: str, key: str) -> str:
     grid = np.linspace(edges[0], edges[-1], _CURVE_POINTS)
     with np.errstate(over="ignore"):  # so far from the mean the density is 0, as it should be
         density = np.exp(-0.5 * ((grid - unit.mean) / unit.sd) ** 2) / (unit.sd * math.sqrt(2 * math.pi))
-    axes.plot(grid, density, color=_FIT, linewidth=1.3)
+    axes.plot(grid, density, color=FIT, linewidth=1.3)
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylim(bottom=0)
     axes.set_xlabel("activation")
     axes.set_ylabel("")
     axes.spines["left"].set_visible(False)
-    return _svg(figure, title, key)
+    return to_svg(figure, title, key)
 
 
 def qq_plot(units: Sequence[UnitPicture], title: str, key: str) -> str:
@@ -161,16 +103,16 @@ def qq_plot(units: Sequence[UnitPicture], title: str, key: str) -> str:
     figure, axes = _canvas(left=0.16)
     low = min(float(normal.min()) for _, normal, _ in lines)
     high = max(float(normal.max()) for _, normal, _ in lines)
-    axes.plot([low, high], [low, high], color=_FIT, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.plot([low, high], [low, high], color=FIT, linewidth=0.9, linestyle=(0, (4, 3)))
     for unit, normal, sample in lines:
         worst = unit.role == "worst"
-        colour, dashes = (_WORST, (0, (5, 1.2))) if worst else (_MEDIAN, "-")
+        colour, dashes = (WORST, (0, (5, 1.2))) if worst else (MEDIAN, "-")
         axes.plot(normal, sample, color=colour, linewidth=1.5, linestyle=dashes)
     axes.set_xlabel("normal score")
     axes.set_ylabel("sample, in sd")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    return _svg(figure, title, key)
+    return to_svg(figure, title, key)
 
 
 def _finite(normal: Sequence[float], sample: Sequence[float]) -> tuple[_Array, _Array]:
@@ -186,32 +128,3 @@ def _canvas(left: float) -> tuple[Figure, Axes]:
     figure.patch.set_visible(False)
     axes.patch.set_visible(False)
     return figure, axes
-
-
-def _svg(figure: Figure, title: str, key: str) -> str:
-    """The figure as one element for the inside of a page: no prolog, no metadata, ids of its own."""
-    file = io.BytesIO()
-    figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    svg = file.getvalue().decode()
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"\s+", " ", svg).replace("> <", "><").replace("xlink:href", "href")
-    svg = re.sub(
-        r"<defs></defs>|<defs/>|<g/>| font-family: [^;\"]*;| transform=\"rotate\(-?0 [^)]*\)\"", "", svg
-    )
-    svg = re.sub(r' (d|x|y)="([^"]*)"', lambda found: f' {found[1]}="{_short(found[2])}"', svg)
-    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", svg))
-    svg = re.sub(r' id="([^"]+)"', lambda found: f' id="{key}-{found[1]}"' if found[1] in used else "", svg)
-    svg = re.sub(r"(url\(#|href=\"#)", rf"\g<1>{key}-", svg)
-    for sentinel, variable in _VARIABLES.items():
-        svg = svg.replace(sentinel, variable)
-    box = re.search(r'viewBox="[^"]+"', svg)
-    label = escape(text.plain(title))
-    opening = f'<svg {box[0] if box else ""} role="img" aria-label="{label}"><title>{label}</title>'
-    return re.sub(r"^<svg[^>]*>", lambda _: opening, svg.strip())
-
-
-def _short(numbers: str) -> str:
-    """Path data to a tenth of a point, without the blanks it can do without."""
-    rounded = re.sub(r"-?\d+\.\d+", lambda found: f"{float(found[0]):.1f}".removesuffix(".0"), numbers)
-    return re.sub(r" ?([MLCQz]) ?", r"\1", rounded).strip()

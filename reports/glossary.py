@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from gaussprobe.types import Departure, Verdict, View
+from gaussprobe.types import Departure, Source, Verdict, View
 
 BAND_LOW = 0.0025
 BAND_HIGH = 0.015
 LOW = f"{BAND_LOW:g}".lstrip("0")
 HIGH = f"{BAND_HIGH:g}".lstrip("0")
 BANDS = f"{LOW} and {HIGH}"
+
+
+def spread(delta: float) -> float:
+    """Where a delta stands on an axis that is linear up to the lower band and logarithmic from there.
+
+    `asinh(delta / .0025)`: near 0, where delta is noise of either sign, a cube root would magnify it.
+    """
+    return math.asinh(delta / BAND_LOW)
+
 
 VERDICT_MEANING: dict[Verdict, str] = {
     "gaussian": f"the whole interval of delta lies below {LOW}",
@@ -37,6 +47,23 @@ VIEW_MEANING: dict[View, str] = {
     "layer": "units standardised one by one, then pooled",
     "example": "the vector of one example across units",
     "init": "one unit across random initializations",
+}
+
+
+SOURCE_NAME: dict[Source, str] = {"forward": "training forward", "probe": "fixed batch"}
+
+SOURCE_MEANING: dict[Source, str] = {
+    "forward": "the training forward",
+    "probe": "the fixed batch in evaluation mode",
+}
+
+
+QUANTITY_NAME = {
+    "delta": "delta",
+    "l_skewness": "L-skewness",
+    "l_kurtosis": "L-kurtosis",
+    "log_sd": "log sd",
+    "relative_mean": "mean / sd",
 }
 
 
@@ -259,6 +286,61 @@ MULTIPLICITY: tuple[Method, ...] = (
         title="rejected",
         formula="largest k with p₍ₖ₎ ≤ .05 k / m,  then k / m",
         meaning="Share of units rejected with the false discovery rate held at .05.",
+        reference="Benjamini & Hochberg (1995), J. R. Stat. Soc. B 57, 289–300",
+    ),
+)
+
+TRAINING: tuple[Method, ...] = (
+    Method(
+        name="drift",
+        title="drift",
+        formula="median of the last 5 records of δ − median of its first 5",
+        meaning=(
+            "How far delta of a site went. Of fewer than ten records the last and the first half; records "
+            "that could not be measured are left out."
+        ),
+    ),
+    Method(
+        name="l_skewness, l_kurtosis",
+        title="L-skewness and L-kurtosis",
+        formula="τ₃ = λ₃ / λ₂,  τ₄ = λ₄ / λ₂",
+        meaning=(
+            "Ratios of L-moments, which heavy tails do not blow up: 0 and .1226 for a normal law, "
+            "never beyond ±1."
+        ),
+        reference="Hosking (1990), J. R. Stat. Soc. B 52, 105–124",
+    ),
+    Method(
+        name="errors",
+        title="bands around the lines",
+        formula="",
+        meaning=(
+            "Of delta its 95 % interval; of mean, sd, L-skewness and L-kurtosis one standard error over the "
+            "examples of that step. Moments without a band have no standard error."
+        ),
+    ),
+    Method(
+        name="events",
+        title="events",
+        formula="|z| > 4.5 twice in a row with one sign,  z = (value − median of the last 30) / scale",
+        meaning=(
+            "A jump of delta, L-skewness, L-kurtosis, log sd or mean/sd; the scale is the largest of the sd "
+            "of those records, the median absolute change from record to record and the standard error "
+            "within the step, and with fewer than 30 records the limit is higher. The Gaussian band is left "
+            "or entered by two 99 % verdicts in a row. Units die when they become constant, or have no "
+            "positive value where their earlier rate makes that less likely than 1e-6."
+        ),
+    ),
+    Method(
+        name="association",
+        title="association with a metric",
+        formula="r(lag) = Σₜ u(t) v(t + lag) / √(Σ u² Σ v²),  u and v ranks of changes from record to record",
+        meaning=(
+            "Each change of the site’s quantity and of the metric is ranked among its neighbours, so that "
+            "trends do not correlate; at the lag where r is strongest, positive where the site leads. "
+            "p is of the strongest over all lags, by resampling blocks of the metric, and is adjusted over "
+            "all sites and quantities. Going together is not causing."
+        ),
         reference="Benjamini & Hochberg (1995), J. R. Stat. Soc. B 57, 289–300",
     ),
 )

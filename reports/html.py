@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 import re
 from collections.abc import Mapping
@@ -14,7 +16,7 @@ from markupsafe import Markup, escape
 
 from gaussprobe import files
 from gaussprobe.errors import StoreError
-from gaussprobe.reports import glossary, json_form, text, trust
+from gaussprobe.reports import glossary, json_form, series, text, training, trust
 from gaussprobe.types import VERDICTS, LayerScore, Run, SitePicture, UnitPicture, Verdict
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -100,13 +102,13 @@ def render(run: Run) -> str:
     Returns:
         The page.
     """
-    from gaussprobe.reports import figures  # seaborn takes seconds, and checking a path needs none of it
+    from gaussprobe.reports import drawing  # matplotlib takes seconds, and checking a path needs none of it
 
     scores = text.shown(run)
     words = glossary.VIEW_WORDS[run.metadata.view]
     pictures = {(picture.step, picture.site): picture for picture in run.pictures}
     panels: dict[int, _Panel] = {}
-    with figures.figure_style():
+    with drawing.figure_style():
         for position, score in enumerate(scores, start=1):
             picture = pictures.get((score.step, score.site))
             panels[id(score)] = _Panel(
@@ -115,6 +117,8 @@ def render(run: Run) -> str:
                 score=score,
                 figures=_figures(score, picture, f"f{position}", words),
             )
+        anchors = {panel.score.site: panel.anchor for panel in panels.values()}
+        over = training.section(run, anchors) if series.is_watched(run) else None
     layers, activations = text.split(scores)
     page: str = _template().render(
         run=run,
@@ -134,10 +138,14 @@ def render(run: Run) -> str:
         tally=text.tally(layers),
         tests=list(dict.fromkeys(name for score in scores for name in score.tests)),
         provenance=_provenance(run),
+        over=over,
+        over_sources=series.read(run).sources if over else (),
+        heat_classes=_heat_classes(),
     )
     return page
 
 
+@functools.cache
 def _template() -> Template:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
@@ -155,6 +163,7 @@ def _template() -> Template:
         "interval": _interval,
         "num": lambda value: _typeset(text.number(value)),
         "percent": text.percent,
+        "short": lambda value: _typeset(text.number(value, 2)),
         "pvalue": lambda value: _typeset(text.pvalue(value)),
         "sortable": lambda value: "" if value is None or math.isnan(value) else repr(float(value)),
     }
@@ -169,7 +178,13 @@ def _template() -> Template:
         "glyphs": _GLYPH,
         "primary": text.PRIMARY_TEST,
         "primary_test": text.primary,
+        "event_kind": training.event_kind,
+        "lag_text": training.lag_text,
+        "quantity_names": glossary.QUANTITY_NAME,
+        "open_panels": training.OPEN_PANELS,
         "script": _asset("report.js"),
+        "series_css": _asset("series.css"),
+        "series_script": _asset("series.js"),
         "verdicts": VERDICTS,
     }
     return environment.get_template("report.html.j2")
@@ -261,6 +276,13 @@ def _departure_meaning(score: LayerScore) -> str:
     if text.departure(score) == text.NOT_AVAILABLE:
         return "nothing was measured"
     return glossary.DEPARTURE_MEANING[score.departure]
+
+
+def _heat_classes() -> list[str]:
+    """What the colours of the heatmap stand for, smallest delta first."""
+    limits = [f"{limit:g}".lstrip("0") for limit in series.CLASSES]
+    inner = [f"{low} to {high}" for low, high in itertools.pairwise(limits)]
+    return [f"below {limits[0]}", *inner, f"{limits[-1]} and more"]
 
 
 def _is_empty(score: LayerScore) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
+from gaussprobe.reports import series
 from gaussprobe.types import LayerScore, Run, Summary
 
 
@@ -21,19 +22,37 @@ def to_json(run: Run) -> dict[str, Any]:
         The keys `gaussprobe, model, view, seed, data, sites, not_captured, warnings, capture`; `sites` in
         step, then execution order; `capture` says what happened at every site that fired, sampled or not. NaN
         and infinities are the strings `"NaN"`, `"Infinity"` and `"-Infinity"`; what was withheld is None.
+        Of a watched run sites have `step`, and `source` where there is a fixed batch too, and the keys
+        `series, metrics, events` follow: lists of `SiteRecord`, `Metric` and `Event` with all their fields.
     """
     metadata = run.metadata
-    return {
+    watched = series.is_watched(run)
+    both = any(record.source == "probe" for record in run.series)
+
+    def when(score: LayerScore) -> dict[str, Any]:
+        """The first keys of a site of a watched run."""
+        if not watched:
+            return {}
+        return {"step": score.step, "source": score.source} if both else {"step": score.step}
+
+    document = {
         "gaussprobe": metadata.gaussprobe,
         "model": metadata.model,
         "view": metadata.view,
         "seed": metadata.seed,
         "data": strict(metadata.data),
-        "sites": [site_to_json(score) for score in run.scores],
+        "sites": [{**when(score), **site_to_json(score)} for score in run.scores],
         "not_captured": [{"site": item.site, "reason": item.reason} for item in run.not_captured],
         "warnings": list(run.warnings),
         "capture": [{**asdict(record), "kind": list(record.kind)} for record in run.capture],
     }
+    if watched:
+        document |= {
+            "series": [strict(_fields(record)) for record in run.series],
+            "metrics": [strict(_fields(metric)) for metric in run.metrics],
+            "events": [strict(_fields(event)) for event in run.events],
+        }
+    return document
 
 
 def dumps(run: Run) -> str:
@@ -85,6 +104,11 @@ def site_to_json(score: LayerScore) -> dict[str, Any]:
         "departure": score.departure,
         "notes": list(score.notes),
     }
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    """The fields of a record: `dataclasses.asdict` would copy every one of its numbers, slowly."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
 def strict(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -14,16 +13,11 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from gaussprobe.reports import glossary, text, trust
+from gaussprobe.reports import glossary, series, text, trust, watched
+from gaussprobe.reports.folding import fold
 from gaussprobe.reports.glossary import ViewWords
-from gaussprobe.types import LayerScore, Run, Verdict
+from gaussprobe.types import LayerScore, Run
 
-_STYLE: dict[Verdict, str] = {
-    "gaussian": "blue",
-    "near-gaussian": "cyan",
-    "non-gaussian": "bold red",
-    "undetermined": "yellow",
-}
 _GAP = 2
 _INDENT = " "
 _NO_PVALUE = "-"
@@ -44,7 +38,7 @@ class _Column:
 
 
 @dataclass(frozen=True)
-class _Trimmed:
+class Trimmed:
     """A renderable without the blanks that pad its lines, so that copied text is clean."""
 
     inner: RenderableType
@@ -69,9 +63,13 @@ def render(run: Run, console: Console) -> None:
     site's name is folded, never cut.
 
     Args:
-        run: the run; the last recorded step is shown.
+        run: the run; the last recorded step is shown. Of a watched run the layers come by drift, each on
+            one line with delta over the steps.
         console: where to print; it decides width and whether there is colour.
     """
+    if series.is_watched(run):
+        _watched(run, console)
+        return
     layers, activations = text.split(text.shown(run))
     words = glossary.VIEW_WORDS[run.metadata.view]
     _say(console, text.synthetic_sentence(run), "bold reverse yellow")
@@ -91,6 +89,23 @@ def render(run: Run, console: Console) -> None:
     notes = [f"{_some_sites(sites)}: {note}" for note, sites in text.gathered_notes(layers + activations)]
     _list(console, "Notes", notes)
     _list(console, "Capture", trust.sentences(run))
+    _list(console, "Not captured", [f"{item.site}: {item.reason}" for item in run.not_captured])
+    _list(console, "Warnings", run.warnings)
+    _say(console, _provenance(run), "dim")
+
+
+def _watched(run: Run, console: Console) -> None:
+    """Print a watched run: the headline of the last step, layers by drift, events, notes, warnings."""
+    _say(console, text.headline(run), "bold")
+    _say(console, text.step_sentence(run))
+    console.print()
+    view = watched.View(width=console.width, encoding=console.encoding)
+    console.print(Trimmed(watched.summary(run, view)))
+    console.print()
+    _say(console, watched.legend(view), "dim")
+    console.print()
+    notes = text.gathered_notes(text.shown(run))
+    _list(console, "Notes", [f"{_some_sites(sites)}: {note}" for note, sites in notes])
     _list(console, "Not captured", [f"{item.site}: {item.reason}" for item in run.not_captured])
     _list(console, "Warnings", run.warnings)
     _say(console, _provenance(run), "dim")
@@ -142,7 +157,7 @@ def _table(
             for line in fold(kinds[row], room - len(_INDENT)):
                 cell.append(f"\n{_INDENT}{line}", style="dim")
         table.add_row(cell, *(_lines(column, row) for column in columns))
-    console.print(_Trimmed(table))
+    console.print(Trimmed(table))
     console.print()
 
 
@@ -153,13 +168,13 @@ def _lines(column: _Column, row: int) -> Text:
 
 
 def _paragraph(name: str, score: LayerScore, console: Console, words: ViewWords) -> None:
-    console.print(_Trimmed(Text(f"{name} ({_kinds(score)})", style="bold", overflow="fold")))
-    said = Text(f"{_INDENT}{score.verdict}", style=_STYLE[score.verdict])
-    console.print(_Trimmed(Text.assemble(said, f", {text.departure(score)}; {text.delta_text(score)}")))
+    console.print(Trimmed(Text(f"{name} ({_kinds(score)})", style="bold", overflow="fold")))
+    said = Text(f"{_INDENT}{score.verdict}", style=watched.STYLE[score.verdict])
+    console.print(Trimmed(Text.assemble(said, f", {text.departure(score)}; {text.delta_text(score)}")))
     parts = [f"worst {words.one} {' '.join(_worst(score))}"] if words.has_worst else []
     parts += [f"p {_pvalue(score)}"] if words.has_pvalues else []
     parts.append(f"n tested {score.n_tested:,} of {score.n_seen:,}")
-    console.print(_Trimmed(Text(_INDENT + "; ".join(parts))))
+    console.print(Trimmed(Text(_INDENT + "; ".join(parts))))
     console.print()
 
 
@@ -168,7 +183,7 @@ def _kinds(score: LayerScore) -> str:
 
 
 def _verdicts(scores: Sequence[LayerScore]) -> tuple[str, ...]:
-    return tuple(_STYLE[score.verdict] for score in scores)
+    return tuple(watched.STYLE[score.verdict] for score in scores)
 
 
 def _intervals(scores: Sequence[LayerScore]) -> list[tuple[str, str]]:
@@ -237,36 +252,6 @@ def _rejected(score: LayerScore) -> str:
     return _NO_PVALUE if test is None or none else text.percent(test.rejected_fraction)
 
 
-def fold(name: str, width: int, indent: int = 0) -> list[str]:
-    """A site's name in lines, broken after a separator where that can be.
-
-    Args:
-        name: the name.
-        width: characters on the first line.
-        indent: how many fewer there are on the others.
-
-    Returns:
-        Lines that joined give the name again.
-
-    Raises:
-        ValueError: if a line has no room for a character.
-    """
-    if width - indent < 1:
-        raise ValueError(f"width must exceed indent, got width={width} and indent={indent}")
-    lines = [""]
-    for part in re.findall(r"[^.:_+/]*[.:_+/]|[^.:_+/]+", name):
-        rest = part
-        room = width if len(lines) == 1 else width - indent
-        if lines[-1] and len(lines[-1]) + len(rest) > room and len(rest) <= width - indent:
-            lines.append("")
-        while len(lines[-1]) + len(rest) > (room := width if len(lines) == 1 else width - indent):
-            cut = room - len(lines[-1])
-            lines[-1], rest = lines[-1] + rest[:cut], rest[cut:]
-            lines.append("")
-        lines[-1] += rest
-    return lines
-
-
 def _some_sites(sites: Sequence[str], most: int = 3) -> str:
     shown = ", ".join(sites[:most])
     return shown if len(sites) <= most else f"{shown} and {len(sites) - most} more"
@@ -282,13 +267,13 @@ def _list(console: Console, title: str, items: Iterable[str]) -> None:
     grid.add_column(overflow="fold")
     for line in lines:
         grid.add_row("-", Text(line))
-    console.print(_Trimmed(grid))
+    console.print(Trimmed(grid))
     console.print()
 
 
 def _say(console: Console, sentence: str | None, style: str = "") -> None:
     if sentence:
-        console.print(_Trimmed(Text(text.plain(sentence, console.encoding), style=style, overflow="fold")))
+        console.print(Trimmed(Text(text.plain(sentence, console.encoding), style=style, overflow="fold")))
 
 
 def _provenance(run: Run) -> str:

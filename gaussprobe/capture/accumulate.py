@@ -177,10 +177,7 @@ class SiteAccumulator:
             values = torch.cat([values, *spare.unbind(1)])
             examples = np.tile(examples, per_example)
             independent = False
-            caveats.append(
-                f"only {self.n_rows} examples: {per_example} positions of each were scored, each by itself, "
-                "and averaged; positions of one example are dependent, so there are no p-values"
-            )
+            caveats.append(positions_caveat(self.n_rows, per_example))
         units = sampling.unit_subset(self.plan.seed, self.num_features, self.plan.max_units)
         if units is not None:
             caveats.append(f"{len(units)} of {self.num_features} units were drawn at random and scored")
@@ -207,6 +204,14 @@ class SiteAccumulator:
             independent=independent,
             grouped=self.grouped,
         )
+
+
+def positions_caveat(n_examples: int, per_example: int) -> str:
+    """What a reader must know where several positions of each example were kept."""
+    return (
+        f"only {n_examples} examples: {per_example} positions of each were scored, each by itself, "
+        "and averaged; positions of one example are dependent, so there are no p-values"
+    )
 
 
 def _unusable(tensor: torch.Tensor) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from gaussprobe.stats.streaming.hashing import Indices
+from gaussprobe.stats.streaming.hashing import Indices, hash_words
 
 Made = TypeVar("Made")
 
@@ -21,11 +21,27 @@ class Plan:
         seed: of everything random.
         max_samples: rows kept per site.
         max_units: units kept per site.
+        draw: which draw this is of several with one seed, as the recorded steps of a training run are: each
+            has rows and positions of its own, and all have the same units.
+        rank, ranks: where several processes see parts of one batch, which one this is: its i-th example is
+            number `i * ranks + rank` of all, so that the rows kept of all parts are those of the whole.
     """
 
     seed: int = 0
     max_samples: int = 2048
     max_units: int = 4096
+    draw: int = 0
+    rank: int = 0
+    ranks: int = 1
+
+    @property
+    def row_seed(self) -> int:
+        """Seed of the rows and positions."""
+        return self.seed if not self.draw else int(hash_words(self.seed, 6, self.draw)[0])
+
+    def numbers(self, examples: Indices) -> Indices:
+        """Examples of this process by their number among those of all."""
+        return examples * self.ranks + self.rank
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -157,9 +157,10 @@ def read(form: Form, batch: Batch, plan: Plan, rows: Rows, n_rows: int) -> Readi
         if not len(numbers):
             return Reading(mask=mask, n_seen=0, n_rows=0, available=0)
         valid, least = valid[numbers], int(counts[numbers].min())
-    few = n_rows + len(numbers) < min(sampling.ENOUGH_EXAMPLES, plan.max_samples)
+    # Other processes are taken to have as many examples as this one.
+    few = plan.ranks * (n_rows + len(numbers)) < min(sampling.ENOUGH_EXAMPLES, plan.max_samples)
     count = min(sampling.MAX_POSITIONS, least) if few else 1
-    examples = first + numbers
+    examples = plan.numbers(first + numbers)
     change, where = _chosen(examples, valid, form.axes.grid, count, batch, plan, rows)
     places = sampling.places(numbers[change.taken], where, form.strides)
     return Reading(
@@ -191,14 +192,14 @@ def _chosen(
 ) -> tuple[Change, tuple[Indices, ...]]:
     """Which examples are kept, and which positions of those: the same for all sites of the same grid."""
     which: tuple[Hashable, ...] = (int(examples[0]), int(examples[-1]), len(examples))
-    keys = batch.once(("keys", *which), lambda: sampling.row_keys(plan.seed, examples))
+    keys = batch.once(("keys", *which), lambda: sampling.row_keys(plan.row_seed, examples))
     change = batch.once(("change", *rows.state, *which), lambda: rows.change(keys, examples))
     taken = change.taken
 
     def positions() -> tuple[Indices, ...]:
         if valid is None:
-            return sampling.positions(plan.seed, examples[taken], grid, count)
-        return (sampling.valid_positions(plan.seed, examples[taken], valid[taken], count),)
+            return sampling.positions(plan.row_seed, examples[taken], grid, count)
+        return (sampling.valid_positions(plan.row_seed, examples[taken], valid[taken], count),)
 
     where = batch.once(("where", *rows.state, *which, grid, count, valid is None), positions)
     return change, where

@@ -51,6 +51,7 @@ class Capture(FrontEnd):
         super().__init__(model, **options)
         self.deep, self.logits = deep, logits
         self._handles: list[RemovableHandle] = []
+        self._hooked: dict[str, nn.Module] = {}
         self._stack: list[_Frame] = []
         self._kinds: dict[tuple[int, type], Kind | None] = {}  # a lazy module changes its class when called
         self._by_hand: dict[int, bool] = {}
@@ -58,14 +59,7 @@ class Capture(FrontEnd):
         self._running = False
 
     def __enter__(self) -> Self:
-        for path, module in own_modules(self.model):
-            self._handles.append(
-                module.register_forward_pre_hook(self._make_pre_hook(path), with_kwargs=True)
-            )
-            # always_call: the stack of running modules must unwind when a model catches an exception
-            self._handles.append(
-                module.register_forward_hook(self._make_hook(path), with_kwargs=True, always_call=True)
-            )
+        self._hook_all()
         return self
 
     def __exit__(
@@ -74,6 +68,18 @@ class Capture(FrontEnd):
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+        self._hooked.clear()
+
+    def _hook_all(self) -> None:
+        """Put hooks on every module that has none yet."""
+        for path, module in own_modules(self.model):
+            if self._hooked.get(path) is module:
+                continue
+            self._hooked[path] = module
+            before, after = self._make_pre_hook(path), self._make_hook(path)
+            self._handles.append(module.register_forward_pre_hook(before, with_kwargs=True))
+            # always_call: the stack of running modules must unwind when a model catches an exception
+            self._handles.append(module.register_forward_hook(after, with_kwargs=True, always_call=True))
 
     @contextmanager
     def _watching(self) -> Iterator[None]:

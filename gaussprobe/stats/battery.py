@@ -48,7 +48,8 @@ TESTS = {
 }
 
 
-def _known(tests: Iterable[str] | None) -> tuple[str, ...]:
+def known(tests: Iterable[str] | None) -> tuple[str, ...]:
+    """Names of tests, all of them for None; ValueError for an unknown one."""
     if tests is None:
         return tuple(TESTS)
     if isinstance(tests, str):
@@ -67,7 +68,7 @@ def run(sample: OrderedSample, tests: Iterable[str] | None = None) -> dict[str, 
     Raises:
         ValueError: for an unknown name.
     """
-    functions = _statistics(_known(tests))
+    functions = _statistics(known(tests))
     parts = workers.each(lambda s: [f(s) for f in functions.values()], sample.pieces(), sample.z.device)
     values = (torch.cat(column) for column in zip(*parts, strict=True))
     return _results(dict(zip(functions, values, strict=True)), sample.n_samples)
@@ -107,7 +108,7 @@ def battery(x: ArrayLike, tests: Iterable[str] | None = None, dim: int = 0) -> d
     Reference:
         See the functions.
     """
-    names = _known(tests)
+    names = known(tests)
     minimum = max((TESTS[name].minimum for name in names), default=1)
     batch, values = measure(x, dim, _statistics(names), name="battery", minimum=minimum)
     results = _results(values, batch.n_samples)

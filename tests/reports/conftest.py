@@ -1,10 +1,13 @@
-"""The `--overwrite` option: write golden files anew instead of comparing with them."""
+"""The `--overwrite` option, which writes golden files anew instead of comparing with them, and a browser."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,3 +31,21 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
         assert found == path.read_text(encoding="utf-8")
 
     return compare
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        if os.environ.get("GAUSSPROBE_REQUIRE_BROWSER") == "1":
+            pytest.fail("no chromium on the path, and GAUSSPROBE_REQUIRE_BROWSER=1")
+        pytest.skip("no chromium on the path")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        launched = playwright.chromium.launch(
+            executable_path=executable,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        yield launched
+        launched.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,28 +9,12 @@ from typing import Any
 import pytest
 
 from gaussprobe.reports import html
+from tests.reports.pages import CONTRAST, quiet_page
 from tests.runs import build_run
 
 pytestmark = pytest.mark.browser
 
 CELL = "#table tbody:first-of-type tr[data-panel]"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    executable = shutil.which("chromium")
-    if executable is None:
-        if os.environ.get("GAUSSPROBE_REQUIRE_BROWSER") == "1":
-            pytest.fail("no chromium on the path, and GAUSSPROBE_REQUIRE_BROWSER=1")
-        pytest.skip("no chromium on the path")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=executable,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
-        )
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")
@@ -45,15 +27,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture
 def opened(browser: Any, address: str) -> Iterator[Any]:
     """The report at 1280 px; a console message, an error or a request but the first fails the test."""
-    page = browser.new_page(viewport={"width": 1280, "height": 900})
-    heard: list[str] = []
-    page.on("console", lambda message: heard.append(f"console: {message.text}"))
-    page.on("pageerror", lambda error: heard.append(f"error: {error}"))
-    page.on("request", lambda request: heard.append(f"request: {request.url[:80]}"))
-    page.goto(address)
-    yield page
-    page.close()
-    assert [line for line in heard if line != "request: data:,"] == [f"request: {address[:80]}"]
+    with quiet_page(browser, address) as page:
+        yield page
 
 
 def column(page: Any, index: int) -> list[str]:
@@ -137,31 +112,7 @@ def test_dark(opened: Any) -> None:
 def test_contrast(opened: Any, scheme: str) -> None:
     """Every text that is shown has a contrast of at least 4.5 with what is behind it."""
     opened.emulate_media(color_scheme=scheme)
-    script = """() => {
-      const channel = v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
-      const parse = text => text.match(/[0-9.]+/g).map(Number);
-      const light = ([r, g, b]) => .2126 * channel(r) + .7152 * channel(g) + .0722 * channel(b);
-      const behind = element => {
-        for (let e = element; e; e = e.parentElement) {
-          const found = parse(getComputedStyle(e).backgroundColor);
-          if (found.length < 4 || found[3] > 0) return found;
-        }
-      };
-      const bad = [];
-      const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-      while (walker.nextNode()) {
-        const element = walker.currentNode.parentElement;
-        if (!walker.currentNode.data.trim() || !element.getClientRects().length) continue;
-        if (element.matches("script, style, title")) continue;
-        const style = getComputedStyle(element);
-        const ink = light(parse(element.closest("svg") ? style.fill : style.color));
-        const paper = light(behind(element));
-        const ratio = (Math.max(ink, paper) + .05) / (Math.min(ink, paper) + .05);
-        if (ratio < 4.5) bad.push(`${ratio.toFixed(2)} ${walker.currentNode.data.trim().slice(0, 40)}`);
-      }
-      return [...new Set(bad)];
-    }"""
-    assert opened.evaluate(script) == []
+    assert opened.evaluate(CONTRAST) == []
 
 
 @pytest.mark.parametrize("width", [320, 390, 768])

@@ -12,7 +12,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from gaussprobe.reports import figures
+from gaussprobe.reports import drawing, figures
 from gaussprobe.types import UnitPicture
 from tests.runs import build_run, unit_picture
 
@@ -20,12 +20,12 @@ PICTURE = build_run().pictures[4]
 
 
 def histogram(unit: UnitPicture, title: str = "title", key: str = "k") -> str:
-    with figures.figure_style():
+    with drawing.figure_style():
         return figures.histogram(unit, title, key)
 
 
 def qq_plot(*units: UnitPicture, title: str = "title", key: str = "k") -> str:
-    with figures.figure_style():
+    with drawing.figure_style():
         return figures.qq_plot(units, title, key)
 
 

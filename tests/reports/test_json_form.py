@@ -7,6 +7,7 @@ import math
 
 from gaussprobe.reports import json_form
 from gaussprobe.types import VERDICTS
+from tests.reports.training_runs import build_training
 from tests.runs import DEPENDENT, build_run
 
 
@@ -84,3 +85,21 @@ def test_dumps_is_deterministic() -> None:
     """Two equal runs give the same text, in ASCII."""
     assert json_form.dumps(build_run()) == json_form.dumps(build_run())
     assert json_form.dumps(build_run(warnings=("é\udcff",))).isascii()
+
+
+def test_a_watched_run_has_steps_and_series() -> None:
+    """Sites have their step, and their source where there is a fixed batch; series follow at the end."""
+    for probe in (False, True):
+        run = build_training(steps=3, sites=7, probe=probe)
+        document = json.loads(json_form.dumps(run), parse_constant=refuse)
+        assert list(document)[-4:] == ["capture", "series", "metrics", "events"]
+        first = ["step", "source", "site"] if probe else ["step", "site", "kind"]
+        assert all(list(site)[:3] == first for site in document["sites"])
+        assert [site["step"] for site in document["sites"]] == [score.step for score in run.scores]
+        assert [record["site"] for record in document["series"]] == [record.site for record in run.series]
+        assert [len(record["quantiles"]) for record in document["series"]] == [
+            len(record.quantiles) for record in run.series
+        ]
+        assert document["metrics"][0] == {"step": 0, "name": "accuracy", "value": run.metrics[0].value}
+        assert [event["kind"] for event in document["events"]] == [event.kind for event in run.events]
+        assert {event["z"] for event in document["events"]} <= {"NaN", 6.1}

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from gaussprobe.reports import terminal
+from gaussprobe.reports import folding, terminal
 from gaussprobe.types import Run
 from tests.runs import build_run, many_sites, noted_run, renamed, short_run
 
@@ -151,7 +151,7 @@ def test_ascii_stream() -> None:
 )
 def test_fold(name: str, width: int, indent: int) -> None:
     """Folded lines fit, and joined they are the name."""
-    lines = terminal.fold(name, width, indent)
+    lines = folding.fold(name, width, indent)
     assert "".join(lines) == name
     assert len(lines[0]) <= width
     assert all(0 < len(line) <= width - indent for line in lines[1:])
@@ -160,4 +160,4 @@ def test_fold(name: str, width: int, indent: int) -> None:
 def test_fold_needs_room() -> None:
     """A width that leaves no room is a bad argument, not an endless loop."""
     with pytest.raises(ValueError, match="width must exceed indent, got width=1 and indent=1"):
-        terminal.fold("name", 1, 1)
+        folding.fold("name", 1, 1)
