@@ -18,7 +18,6 @@ from scipy.special import stdtrit
 
 from gaussprobe.errors import ConstantSampleWarning, TooFewSamplesWarning
 from gaussprobe.records import CHARTED, Association, SiteRecord
-from gaussprobe.stats.multiplicity import benjamini_hochberg
 from gaussprobe.types import LayerScore, Run, Source
 
 Floats: TypeAlias = "npt.NDArray[np.float64]"
@@ -139,8 +138,19 @@ def associate(
     }
     _warn(groups, found, metric, max_lag)
     ordered = [(*site, name) for site in _sites(run) for name in names]
-    adjusted = benjamini_hochberg([rows[key][2] for key in ordered])
+    adjusted = _adjusted([rows[key][2] for key in ordered])
     return [_association(key, *rows[key], float(q)) for key, q in zip(ordered, adjusted, strict=True)]
+
+
+def _adjusted(pvalues: list[float]) -> npt.NDArray[np.float64]:
+    """Benjamini and Hochberg's, of those that are known; reports ask for it where there is no torch."""
+    from statsmodels.stats.multitest import multipletests
+
+    found = np.array(pvalues, dtype=np.float64)
+    known = ~np.isnan(found)
+    if known.any():
+        found[known] = multipletests(found[known], method="fdr_bh")[1]
+    return found
 
 
 def pvalues_of(found: Sequence[_Found]) -> list[Floats]:

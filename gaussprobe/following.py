@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,15 +19,13 @@ import torch
 from gaussprobe import scores, views
 from gaussprobe.events import UnitCounts
 from gaussprobe.records import CHARTED, LEVELS, SiteRecord
-from gaussprobe.scores import Measured
-from gaussprobe.stats import effects, jackknife, moments
+from gaussprobe.stats import departure, effects, jackknife, moments
 from gaussprobe.stats.battery import run as run_tests
 from gaussprobe.stats.ordered import OrderedSample, order
-from gaussprobe.stats.tables import Effect
-from gaussprobe.types import GofResult, LayerScore, Samples, Source, View
+from gaussprobe.types import Departure, GofResult, LayerScore, Samples, Source, View
 
-# The interval of a layer's median rests on this many of its units, evenly spread: more make it little
-# narrower, as units share their examples, and cost as much as everything else together.
+# Intervals and standard errors of a layer's medians rest on this many of its units, evenly spread: more make
+# them little narrower, as units share their examples, and cost as much as everything else together.
 INTERVAL_UNITS = 64
 
 # Standard errors over examples: from the medians of this many parts of the sample.
@@ -34,6 +33,9 @@ PARTS = 8
 _FEWEST = 8  # examples in a part, as delta is corrected from 8 on
 
 _NAN = float("nan")
+
+
+Floats: TypeAlias = "npt.NDArray[np.float64]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +68,7 @@ def follow(
         source: to be recorded with them.
         view: what counts as one sample of a score; moments are those of units always.
         tests: names of the tests to run.
-        intervals: whether to compute intervals of delta and negentropy; without, no verdict is definite.
+        intervals: whether to compute intervals of delta; without, no verdict is definite.
 
     Returns:
         One for each, in the same order.
@@ -106,111 +108,166 @@ class _Together:
         ends = list(itertools.accumulate(one.values.shape[1] for one in samples))
         self.columns = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
         self.sample = order(self.values)
-        self.sizes = self._effect_sizes()
         self.tests = run_tests(self.sample, tests) if tests else {}
+        self.sizes = self._effect_sizes()
+        self.delta = torch.from_numpy(self.sizes["delta"])
 
     def results(self) -> list[Followed]:
         """Each site's own."""
+        sizes, shapes = self._medians(self.sizes), self._medians(_moments(self.sample))
         limits = self._limits() if self.intervals else [{}] * len(self.samples)
-        shapes, errors = self._moments(self.sample), self._errors()
-        positive = (self.values > 0).sum(0)
-        positions = [round(level * (self.sample.n_samples - 1)) for level in LEVELS]
+        kinds, errors = self._kinds(sizes, limits), self._errors()
+        constant, positive = self.sample.constant.numpy(), (self.values > 0).sum(0).numpy()
+        quantiles = self._quantiles()
         found = []
-        for index, (samples, columns) in enumerate(zip(self.samples, self.columns, strict=True)):
-            sample = self.sample[columns]
-            counts = UnitCounts(
+        for i, (samples, columns) in enumerate(zip(self.samples, self.columns, strict=True)):
+            score = self._score(samples, columns, sizes[i], limits[i], kinds[i])
+            units = UnitCounts(
                 units=samples.sampling.units,
                 n=samples.n_samples,
-                constant=sample.constant.numpy(),
-                positive=positive[columns].numpy(),
+                constant=constant[columns],
+                positive=positive[columns],
             )
-            score = self._score(samples, sample, columns, limits[index])
-            medians = {name: float(_median(values[columns])) for name, values in shapes.items()}
-            usable = sample.z[~sample.constant]
             record = SiteRecord(
                 site=score.site,
                 step=score.step,
                 source=self.source,
-                mean=medians["mean"],
-                sd=medians["sd"],
-                l_scale=medians["l_scale"],
-                l_skewness=medians["l_skewness"],
-                l_kurtosis=medians["l_kurtosis"],
-                log_sd=medians["log_sd"],
-                relative_mean=medians["relative_mean"],
-                errors={name: float(each[index]) for name, each in errors.items()},
-                quantiles=_quantiles(usable[:, positions]),
-                verdict99=scores.verdict(*limits[index].get("delta99", (_NAN, _NAN))),
-                constant_units=int(sample.constant.sum()),
-                silent_units=int((counts.positive == 0).sum()),
+                **shapes[i],
+                errors={} if errors is None else dict(zip(CHARTED, errors[i].tolist(), strict=True)),
+                quantiles=() if constant[columns].all() else quantiles[i],
+                verdict99=scores.verdict(*limits[i].get("delta99", (_NAN, _NAN))),
+                constant_units=int(constant[columns].sum()),
+                silent_units=int((positive[columns] == 0).sum()),
             )
-            found.append(Followed(score=score, record=record, units=counts))
+            found.append(Followed(score=score, record=record, units=units))
         return found
 
     def _score(
         self,
         samples: Samples,
-        sample: OrderedSample,
         columns: slice,
+        medians: dict[str, Any],
         limits: dict[str, tuple[float, float]],
+        kinds: list[Departure],
     ) -> LayerScore:
-        notes = [*samples.sampling.caveats, *scores.constant_note(samples, sample)]
-        if bool(sample.constant.all()):
-            return replace(scores.unscored(samples, "constant", notes).score, source=self.source)
-        sizes = {name: values[columns] for name, values in self.sizes.items()}
-        measured = Measured(
-            sample=sample,
-            sizes=sizes,
-            summaries={
-                name: scores.summary(samples, sizes[name], *limits.get(name, (_NAN, _NAN)))
-                for name in ("delta", "negentropy")
-            },
-            tests={
-                name: GofResult(
-                    statistic=result.statistic[columns],
-                    pvalue=result.pvalue[columns],
-                    n_samples=result.n_samples,
-                )
-                for name, result in self.tests.items()
-            },
-            intervals=self.intervals,
+        notes = [*samples.sampling.caveats]
+        if bool(self.sample.constant[columns].any()):
+            notes += scores.constant_note(samples, self.sample[columns])
+            if bool(self.sample.constant[columns].all()):
+                return replace(scores.unscored(samples, "constant", notes).score, source=self.source)
+        summaries = {
+            name: scores.summary(
+                samples, self.sizes[name][columns], medians[name], *limits.get(name, (_NAN, _NAN))
+            )
+            for name in ("delta", "negentropy")
+        }
+        results = {
+            name: GofResult(
+                statistic=result.statistic[columns], pvalue=result.pvalue[columns], n_samples=result.n_samples
+            )
+            for name, result in self.tests.items()
+        }
+        delta = summaries["delta"]
+        if self.intervals:
+            notes += scores.interval_notes(samples, scores.verdict(delta.low, delta.high), delta)
+        if scores.PRIMARY in results:
+            notes += scores.unit_notes(samples, delta, self.delta[columns], results[scores.PRIMARY])
+        layer = scores.assemble(
+            samples,
+            medians=medians,
+            summaries=summaries,
+            tests={name: scores.over_units(result, samples.independent) for name, result in results.items()},
+            kinds=kinds,
+            notes=notes,
         )
-        return replace(scores.assemble(samples, measured, notes), source=self.source)
+        return replace(layer, source=self.source)
 
-    def _effect_sizes(self) -> dict[str, torch.Tensor]:
+    def _effect_sizes(self) -> dict[str, Floats]:
         """As `scores` has them: with several positions per example, the mean of those of each position."""
         if self.blocks == 1:
-            return effects.effect_sizes(self.sample)
-        each = [effects.effect_sizes(order(block)) for block in self.values.chunk(self.blocks)]
-        return {name: torch.stack([sizes[name] for sizes in each]).mean(0) for name in each[0]}
+            return _as_numpy(effects.effect_sizes(self.sample))
+        each = _as_numpy(effects.effect_sizes(order(torch.cat(self.values.chunk(self.blocks), dim=1))))
+        return {name: values.reshape(self.blocks, -1).mean(0) for name, values in each.items()}
+
+    def _medians(self, values: Mapping[str, Floats]) -> list[dict[str, Any]]:
+        """Medians over each site's units, by name."""
+        table = np.stack(list(values.values()))
+        found = [_median(table[:, columns]).tolist() for columns in self.columns]
+        return [dict(zip(values, medians, strict=True)) for medians in found]
+
+    def _kinds(
+        self, medians: list[dict[str, Any]], limits: list[dict[str, tuple[float, float]]]
+    ) -> list[list[Departure]]:
+        """Departures of some of each site's units.
+
+        What a layer without a departure of its own would be called is not asked: shapes take long.
+        """
+        picked = [_spread_out(columns) for columns in self.columns]
+        delta = self.delta.clone()
+        for columns, median, limit in zip(self.columns, medians, limits, strict=True):
+            if not (median["delta"] >= scores.NEAR and limit.get("delta", (0.0,))[0] > 0):
+                delta[columns] = -1.0
+        chosen = torch.cat(picked)
+        found = departure.kinds(self.sample[chosen], delta[chosen], negligible=scores.NEAR)
+        ends = list(itertools.accumulate(len(units) for units in picked))
+        return [found[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
     def _limits(self) -> list[dict[str, tuple[float, float]]]:
-        """Intervals of the medians of delta and negentropy of each site, and of delta at 99 %."""
+        """Intervals of the medians of delta of each site."""
         picked = [_spread_out(columns) for columns in self.columns]
         chosen = torch.cat(picked)
         values = torch.cat([block[:, chosen] for block in self.values.chunk(self.blocks)], dim=1)
         rows = self.samples[0].examples[: len(values)]
-        with np.errstate(invalid="ignore"):  # infinite estimates, of values that repeat, have no interval
-            left_out = jackknife.leave_out(values, rows, ("delta", "negentropy"))
+        left_out = jackknife.leave_out(values, rows, ("delta",))["delta"]
         found, start = [], 0
         for units in picked:
             own = torch.arange(start, start + len(units))
             own = torch.cat([own + block * len(chosen) for block in range(self.blocks)])
             start += len(units)
             limits = {}
-            for label, name, level in _INTERVALS:
+            for label, level in _LEVELS.items():
                 each = jackknife.median_interval(
-                    name, left_out[name].of(own), level=level, replicates=self.blocks
+                    "delta", left_out.of(own), level=level, replicates=self.blocks
                 )
                 limits[label] = (each.low, each.high)
             found.append(limits)
         return found
 
-    def _moments(self, sample: OrderedSample) -> dict[str, npt.NDArray[np.float64]]:
-        shape = moments.l_moments_of(sample)
-        mean = torch.where(sample.constant, torch.nan, sample.mean)
-        sd = torch.where(sample.constant, torch.nan, sample.sd)
-        found = {
+    def _quantiles(self) -> list[tuple[float, ...]]:
+        """Medians over units of the standardised quantiles, as float32 has them: half the room in a file."""
+        positions = [round(level * (self.sample.n_samples - 1)) for level in LEVELS]
+        table = self.sample.z[:, positions].numpy().T
+        return [tuple(_median(table[:, c]).astype(np.float32).tolist()) for c in self.columns]
+
+    def _errors(self) -> Floats | None:
+        """Standard errors over examples of each site's medians, `(sites, CHARTED)`; None for few examples."""
+        rows = len(self.values) // self.blocks
+        fit = rows // PARTS
+        if fit < _FEWEST:
+            return None
+        picked = [_spread_out(columns) for columns in self.columns]
+        blocks = self.values[:, torch.cat(picked)].view(self.blocks, rows, -1)
+        parts = [blocks[:, k : fit * PARTS : PARTS].flatten(0, 1) for k in range(PARTS)]
+        sample = order(torch.cat(parts, dim=1))
+        measured = _moments(sample) | _as_numpy({"delta": effects.corrected_delta(sample)})
+        table = np.stack([measured[name].reshape(PARTS, -1) for name in CHARTED])
+        ends = np.cumsum([len(units) for units in picked])[:-1]
+        medians = np.stack([_median(own) for own in np.split(table, ends, axis=2)])
+        errors: Floats = medians.std(axis=2, ddof=1) / math.sqrt(PARTS)
+        return errors
+
+
+def _as_numpy(values: Mapping[str, torch.Tensor]) -> dict[str, Floats]:
+    return {name: each.to(torch.float64).numpy() for name, each in values.items()}
+
+
+def _moments(sample: OrderedSample) -> dict[str, Floats]:
+    """Moments and L-moments of each unit, NaN for constant ones."""
+    shape = moments.l_moments_of(sample)
+    mean = torch.where(sample.constant, torch.nan, sample.mean)
+    sd = torch.where(sample.constant, torch.nan, sample.sd)
+    return _as_numpy(
+        {
             "mean": mean,
             "sd": sd,
             "l_scale": shape.l2,
@@ -219,32 +276,10 @@ class _Together:
             "log_sd": sd.log(),
             "relative_mean": mean / sd,
         }
-        return {name: values.to(torch.float64).numpy() for name, values in found.items()}
-
-    def _errors(self) -> dict[str, npt.NDArray[np.float64]]:
-        """Standard errors over examples of each site's medians, `(sites,)` by name."""
-        rows = len(self.values) // self.blocks
-        fit = rows // PARTS
-        if fit < _FEWEST:
-            return {}
-        blocks = self.values.view(self.blocks, rows, -1)
-        parts = [blocks[:, k : fit * PARTS : PARTS].flatten(0, 1) for k in range(PARTS)]
-        sample = order(torch.cat(parts, dim=1))
-        measured = {"delta": effects.corrected_delta(sample).numpy(), **self._moments(sample)}
-        found: dict[str, npt.NDArray[np.float64]] = {}
-        for name in CHARTED:
-            by_part = measured[name].reshape(PARTS, -1)
-            medians = np.array([_median(by_part[:, columns]) for columns in self.columns])
-            found[name] = medians.std(axis=1, ddof=1) / math.sqrt(PARTS)
-        return found
+    )
 
 
-# Label, effect size, level.
-_INTERVALS: tuple[tuple[str, Effect, float], ...] = (
-    ("delta", "delta", 0.95),
-    ("negentropy", "negentropy", 0.95),
-    ("delta99", "delta", 0.99),
-)
+_LEVELS = {"delta": 0.95, "delta99": 0.99}
 
 
 def _spread_out(columns: slice) -> torch.Tensor:
@@ -255,17 +290,17 @@ def _spread_out(columns: slice) -> torch.Tensor:
     return evenly
 
 
-def _median(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _median(values: Floats) -> Floats:
     """Medians along the last dimension of the values that are known; NaN where none is."""
-    known = values[..., ~np.isnan(values).any(axis=tuple(range(values.ndim - 1)))]
-    if not known.shape[-1]:
-        return np.full(values.shape[:-1], np.nan)
-    return np.asarray(np.median(known, axis=-1))
-
-
-def _quantiles(standardised: torch.Tensor) -> tuple[float, ...]:
-    """Medians over units, as float32 has them: half the room in a file."""
-    return tuple(standardised.median(0).values.to(torch.float32).tolist()) if len(standardised) else ()
+    with np.errstate(invalid="ignore"):  # the mean of two infinities of one sign is fine
+        found: Floats = np.asarray(np.median(values, axis=-1))
+    unknown = np.isnan(found)
+    if unknown.any():
+        for at in np.argwhere(unknown):
+            row = values[tuple(at)]
+            known = row[~np.isnan(row)]
+            found[tuple(at)] = np.median(known) if len(known) else np.nan
+    return found
 
 
 def _refused(samples: Samples, source: Source) -> Followed:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from gaussprobe import pictures
@@ -47,6 +48,8 @@ FULL_VIEW = 200
 UNIT_SAMPLES = 500
 UNIT_LEVEL = 0.05
 
+Floats: TypeAlias = "npt.NDArray[np.float64]"
+
 _NAN = float("nan")
 _NO_SUMMARY = Summary(median=_NAN, low=_NAN, high=_NAN, worst=_NAN, worst_unit=None)
 _REPEATING: tuple[Departure, ...] = ("discrete", "atoms")
@@ -66,25 +69,6 @@ class Scored:
 
     score: LayerScore
     picture: SitePicture
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """What is measured of the units of a site.
-
-    Args:
-        sample: `(C, n)` sorted and standardised.
-        sizes: effect sizes, `(C,)` each.
-        summaries: of `delta` and `negentropy`.
-        tests: fields `(C,)`.
-        intervals: whether intervals of the summaries were asked for.
-    """
-
-    sample: OrderedSample
-    sizes: Mapping[str, torch.Tensor]
-    summaries: Mapping[str, Summary]
-    tests: Mapping[str, GofResult]
-    intervals: bool = True
 
 
 def verdict(low: float, high: float) -> Verdict:
@@ -154,37 +138,47 @@ def score(samples: Samples) -> Scored:
         return unscored(samples, "constant", notes)
 
     sizes = _effect_sizes(samples, sample)
-    measured = Measured(
-        sample=sample,
-        sizes=sizes,
-        summaries=_summaries(samples, sizes),
-        tests=run_tests(sample, TESTS),
+    summaries, results = _summaries(samples, sizes), run_tests(sample, TESTS)
+    delta = summaries["delta"]
+    notes += interval_notes(samples, verdict(delta.low, delta.high), delta)
+    layer = assemble(
+        samples,
+        medians={name: median_of(values) for name, values in sizes.items()},
+        summaries=summaries,
+        tests={name: over_units(result, samples.independent) for name, result in results.items()},
+        kinds=departure.kinds(sample, sizes["delta"], negligible=NEAR),
+        notes=[*notes, *unit_notes(samples, delta, sizes["delta"], results[PRIMARY])],
     )
-    layer = assemble(samples, measured, notes)
     picture = pictures.draw(layer.site, layer.step, sample, sizes["delta"], samples.sampling.units)
     return Scored(score=layer, picture=picture)
 
 
-def assemble(samples: Samples, measured: Measured, notes: list[str]) -> LayerScore:
+def assemble(
+    samples: Samples,
+    *,
+    medians: Mapping[str, float],
+    summaries: Mapping[str, Summary],
+    tests: Mapping[str, GofSummary],
+    kinds: list[Departure],
+    notes: Sequence[str],
+) -> LayerScore:
     """The score of a site from what was measured of its units.
 
     Args:
         samples: of the site.
-        measured: of its units.
-        notes: what is known before.
+        medians: of each effect size over units.
+        summaries: of `delta` and `negentropy`.
+        tests: over units.
+        kinds: departures of units.
+        notes: what a reader must know.
     """
-    delta, sizes = measured.summaries["delta"], measured.sizes
-    called = verdict(delta.low, delta.high)
-    kinds = departure.kinds(measured.sample, sizes["delta"], negligible=NEAR)
-    notes = [*notes, *(interval_notes(samples, called, delta) if measured.intervals else ())]
-    if PRIMARY in measured.tests:
-        notes += _unit_notes(samples, called, sizes["delta"], measured.tests[PRIMARY])
-    medians: dict[str, Any] = {name: median_of(values) for name, values in sizes.items()}
+    delta = summaries["delta"]
+    measured: dict[str, Any] = {**medians, **summaries}
     return replace(
         blank(samples),
-        **(medians | dict(measured.summaries)),
-        tests={name: _over_units(result, samples.independent) for name, result in measured.tests.items()},
-        verdict=called,
+        **measured,
+        tests=tests,
+        verdict=verdict(delta.low, delta.high),
         departure=layer_departure(kinds, delta),
         notes=tuple(notes),
     )
@@ -257,21 +251,25 @@ def _summaries(samples: Samples, sizes: Mapping[str, torch.Tensor]) -> dict[str,
             ("delta", "negentropy"),
             replicates=blocks,
         )
-    return {name: summary(samples, sizes[name], each.low, each.high) for name, each in intervals.items()}
+    return {
+        name: summary(samples, _numpy(sizes[name]), median_of(sizes[name]), each.low, each.high)
+        for name, each in intervals.items()
+    }
 
 
-def summary(samples: Samples, values: torch.Tensor, low: float, high: float) -> Summary:
-    """Median over units, the interval it was given, and the worst unit.
+def summary(samples: Samples, values: Floats, median: float, low: float, high: float) -> Summary:
+    """An effect size of a site: its median over units with an interval, and the worst unit.
 
     Args:
         samples: of the site.
         values: `(C,)` of its units.
+        median: over those that are known.
         low, high: interval of the median; withheld where examples are not to be believed.
     """
-    known = torch.nan_to_num(values, nan=-math.inf, posinf=math.inf)
+    known = np.where(np.isnan(values), -np.inf, values)
     column = int(known.argmax())
     return Summary(
-        median=median_of(values),
+        median=median,
         low=low if samples.grouped else _NAN,
         high=high if samples.grouped else _NAN,
         worst=float(known[column]),
@@ -279,7 +277,8 @@ def summary(samples: Samples, values: torch.Tensor, low: float, high: float) -> 
     )
 
 
-def _over_units(result: GofResult, independent: bool) -> GofSummary:
+def over_units(result: GofResult, independent: bool) -> GofSummary:
+    """A test over the units of a site; p-values only where its rows are independent."""
     statistic = median_of(result.statistic)
     if not independent:
         return GofSummary(statistic=statistic, pvalue=None, rejected_fraction=None)
@@ -320,8 +319,9 @@ def interval_notes(samples: Samples, called: Verdict, delta: Summary, *, at: str
     ]
 
 
-def _unit_notes(samples: Samples, called: Verdict, delta: torch.Tensor, primary: GofResult) -> list[str]:
+def unit_notes(samples: Samples, summary: Summary, delta: torch.Tensor, primary: GofResult) -> list[str]:
     """Single units that are far from Gaussian in a layer that as a whole is not."""
+    called = verdict(summary.low, summary.high)
     if called == "non-gaussian" or not samples.independent or samples.n_samples < UNIT_SAMPLES:
         return []
     adjusted = multiplicity.benjamini_hochberg(_numpy(primary.pvalue))
@@ -354,5 +354,5 @@ def median_of(values: torch.Tensor) -> float:
     return float(np.median(valid)) if len(valid) else _NAN
 
 
-def _numpy(values: torch.Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+def _numpy(values: torch.Tensor) -> Floats:
     return values.detach().to("cpu", torch.float64).numpy()

@@ -205,11 +205,11 @@ def test_patterns_choose_sites() -> None:
 
 
 def test_wide_layers_are_followed_by_the_same_units() -> None:
-    """256 random units of 400, the same at every step, and said."""
+    """128 random units of 400, the same at every step, and said."""
     model = nn.Sequential(nn.Linear(32, 400))
     with gp.watch(model, every=1) as probe:
         steps(probe, model, 2)
-    assert all("256 of 400 units were drawn" in s.notes[0] for s in probe.run.scores)
+    assert all("128 of 400 units were drawn" in s.notes[0] for s in probe.run.scores)
 
 
 def test_listeners_hear_each_record() -> None:

@@ -158,8 +158,9 @@ def read(form: Form, batch: Batch, plan: Plan, rows: Rows, n_rows: int) -> Readi
             return Reading(mask=mask, n_seen=0, n_rows=0, available=0)
         valid, least = valid[numbers], int(counts[numbers].min())
     # Other processes are taken to have as many examples as this one.
-    few = plan.ranks * (n_rows + len(numbers)) < min(sampling.ENOUGH_EXAMPLES, plan.max_samples)
-    count = min(sampling.MAX_POSITIONS, least) if few else 1
+    so_far = plan.ranks * (n_rows + len(numbers))
+    few = so_far < min(sampling.ENOUGH_EXAMPLES, plan.max_samples)
+    count = min(sampling.MAX_POSITIONS, least, plan.max_samples // so_far) if few else 1
     examples = plan.numbers(first + numbers)
     change, where = _chosen(examples, valid, form.axes.grid, count, batch, plan, rows)
     places = sampling.places(numbers[change.taken], where, form.strides)

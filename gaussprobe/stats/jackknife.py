@@ -200,7 +200,7 @@ def median_interval(
     n_groups = len(found.left_out)
     if n_groups and math.isfinite(median):
         left_out = found.left_out.view(n_groups, replicates, -1).mean(1).cpu().numpy()
-        medians = np.array([_median(row) for row in left_out[:, usable]])
+        medians = _medians(left_out[:, usable])
         if np.isfinite(medians).all():  # not where leaving a group out makes half the units atomic
             offset = OFFSET * tables.null_sd(name, found.n_samples)
             spread = _spread(medians, level)
@@ -219,6 +219,15 @@ def _spread(medians: npt.NDArray[np.float64], level: float) -> tuple[float, floa
         excess = n_groups * float(square @ square) / total**2 - 1
         df = min(df, max(FEWEST_DF, 2 * n_groups / excess)) if excess > 0 else df
     return math.sqrt((n_groups - 1) / n_groups * total), float(stdtrit(df, (1 + level) / 2))
+
+
+def _medians(rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Median of each row's known values."""
+    with np.errstate(invalid="ignore"):
+        found: npt.NDArray[np.float64] = np.median(rows, axis=1)
+    for row in np.flatnonzero(np.isnan(found)):
+        found[row] = _median(rows[row])
+    return found
 
 
 def _median(values: npt.NDArray[np.float64]) -> float:

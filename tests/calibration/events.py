@@ -318,6 +318,7 @@ def page(found: dict[str, Any], *, seed: int, seconds: float) -> str:
         f"- {pages.versions()}.",
         "",
         *_RULES,
+        "",
         "## False events",
         "",
         *association.paragraph(
@@ -360,9 +361,9 @@ def page(found: dict[str, Any], *, seed: int, seconds: float) -> str:
         "",
         *association.paragraph(
             f"Events in a run of {RECORDS} records of one chart, mean of {TREND_RUNS} runs: independent "
-            "normal noise about a trend, sizes in sds of that noise, no standard error known. The baseline "
-            "follows a trend, and its sd grows with it, so that a steady drift of any slope is none; what "
-            "begins or turns suddenly is one."
+            "normal noise about a trend, sizes in sds of that noise, no standard error known. Events are for "
+            "jumps: the baseline follows a trend, and its sd grows with it, so that a chart may drift any "
+            "distance unnoticed. Only a drift that begins steeply is called, once, as it begins."
         ),
         "",
         *table("trend", "events a run"),

@@ -213,7 +213,7 @@ def test_deterministic() -> None:
 
 def test_without_torch(tmp_path: Path) -> None:
     """A stored watched run becomes a page and a table on a machine that has no torch."""
-    store.save(build_training(steps=12, sites=3), tmp_path / "run.sqlite")
+    store.save(build_training(steps=120, sites=3), tmp_path / "run.sqlite")
     script = """
 import io
 import sys
@@ -233,4 +233,6 @@ terminal.render(run, Console(file=io.StringIO()))
     command = [sys.executable, "-W", "error", "-c", script, tmp_path / "run.sqlite", tmp_path / "report.html"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert "Over training" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Over training" in page
+    assert "How layers go with the metrics" in page
