@@ -11,7 +11,7 @@ from gaussprobe.cli.console import Debug, check_outputs, say
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run stored by scan --out.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run of scan --out or of watch.")],
     out: Annotated[Path, typer.Option("-o", "--out", metavar="OUT", help="Where the HTML goes.")],
     _debug: Debug = False,
 ) -> None:

@@ -394,7 +394,10 @@ class Run:
             for verdict in VERDICTS
             if (count := sum(s.headline and s.verdict == verdict for s in self.scores))
         )
-        return f"<Run of {self.metadata.model}: {len(self.scores)} sites; {counts or 'none counted'}>"
+        steps = len({score.step for score in self.scores})
+        sites = len({score.site for score in self.scores})
+        over = f" at {steps} steps" if steps > 1 else ""
+        return f"<Run of {self.metadata.model}: {sites} sites{over}; {counts or 'none counted'}>"
 
     def save(self, path: str | Path) -> None:
         """Write the run to one SQLite file, replacing it whole or not at all.

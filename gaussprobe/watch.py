@@ -28,7 +28,7 @@ from gaussprobe.store import load
 from gaussprobe.types import LayerScore, Metadata, Run, Samples, Source, View
 from gaussprobe.version import __version__
 
-MAX_UNITS = 128
+MAX_UNITS = 64
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -189,7 +189,7 @@ def test_effect_sizes_alone() -> None:
 def test_views(view: Any) -> None:
     """Scores are of the view."""
     model = stock_mlp(width=128)
-    with gp.watch(model, view=view) as probe:
+    with gp.watch(model, view=view, max_units=128) as probe:
         steps(probe, model, 1)
     expected = {"layer": 64 * 128, "example": 128}[view]
     assert probe.run.scores[0].n_tested == expected
@@ -205,11 +205,11 @@ def test_patterns_choose_sites() -> None:
 
 
 def test_wide_layers_are_followed_by_the_same_units() -> None:
-    """128 random units of 400, the same at every step, and said."""
+    """64 random units of 400, the same at every step, and said."""
     model = nn.Sequential(nn.Linear(32, 400))
     with gp.watch(model, every=1) as probe:
         steps(probe, model, 2)
-    assert all("128 of 400 units were drawn" in s.notes[0] for s in probe.run.scores)
+    assert all("64 of 400 units were drawn" in s.notes[0] for s in probe.run.scores)
 
 
 def test_listeners_hear_each_record() -> None:

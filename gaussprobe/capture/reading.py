@@ -21,7 +21,7 @@ from gaussprobe.capture.rows import Change, Rows
 from gaussprobe.capture.sampling import Indices
 
 # Values that are copied at once on the way to the reservoir.
-_AT_ONCE = 2**18
+_AT_ONCE = 2**17
 # Values so few that the place of each is kept for the sites that follow.
 _FEW = 2**16
 

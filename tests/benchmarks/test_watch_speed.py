@@ -20,9 +20,9 @@ from tests.benchmarks.conftest import Page, ratio
 Step = Callable[[], torch.Tensor]
 
 ABOUT = (
-    "Ten training steps with a watch that writes to a file against ten without, in turn; hooks are put on\n"
-    "and taken off as in use. `sizes only`: `tests=(), intervals=False`. With the default `every=50` the cost\n"
-    "of a record is spread over five times as many steps as with 10."
+    "Ten training steps with a watch that writes to a file, against ten without, in turn; hooks are put on\n"
+    "and taken off as in use. `sizes only`: `tests=(), intervals=False`. With the default `every=50` what a\n"
+    "record costs is spread over five times as many steps as with 10."
 )
 
 
@@ -141,7 +141,7 @@ def test_long_run(benchmark: BenchmarkFixture, page: Page, tmp_path: Path) -> No
         path = pathlib.Path({str(tmp_path / "run.sqlite")!r})
         layers = [m for _ in range(4) for m in (nn.Linear(24, 24), nn.LayerNorm(24), nn.ReLU())]
         model = nn.Sequential(*layers)
-        with gp.watch(model, every=1, store=path) as probe:
+        with gp.watch(model, every=1, store=path, tests=(), intervals=False) as probe:
             for step in range(5_000):
                 model(torch.randn(64, 24)).sum().backward()
                 probe.step(loss=1.0 / (1 + step))
@@ -157,7 +157,7 @@ def test_long_run(benchmark: BenchmarkFixture, page: Page, tmp_path: Path) -> No
     benchmark.pedantic(lambda: None, rounds=1)
     page.add(
         "A long watch",
-        "5,000 steps, all recorded into a file, 12 sites.",
+        "5,000 steps, all recorded into a file, effect sizes only, 12 sites.",
         ("resident memory, step 250 to the end", "file, for each step and site"),
         f"{growth / 2**20:+.1f} MB",
         f"{per_record:,.0f} bytes",
