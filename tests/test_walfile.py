@@ -9,9 +9,9 @@ import pytest
 from gaussprobe import walfile
 
 MOUNTS = r"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
-30 22 0:25 / /tmp rw,nosuid shared:2 - tmpfs tmpfs rw
-40 22 0:41 / /home rw,relatime shared:3 - nfs4 server:/home rw,vers=4.2
-41 40 8:3 / /home/local rw shared:4 - xfs /dev/sdb1 rw
+30 22 0:25 / /fast rw,nosuid shared:2 - tmpfs tmpfs rw
+40 22 0:41 / /far rw,relatime shared:3 - nfs4 server:/far rw,vers=4.2
+41 40 8:3 / /far/near rw shared:4 - xfs /dev/sdb1 rw
 42 22 0:43 / /mnt/two\040words rw shared:5 - fuse.sshfs host:/ rw
 43 22 0:44 / /data rw - ext4 /dev/sdc1 rw
 44 22 0:45 / /data rw - lustre server:/data rw
@@ -22,10 +22,10 @@ MOUNTS = r"""22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
     ("path", "expected"),
     [
         ("/run.sqlite", False),
-        ("/tmp/run.sqlite", False),
-        ("/home/user/run.sqlite", True),
-        ("/home/local/run.sqlite", False),
-        ("/homely/run.sqlite", False),
+        ("/fast/run.sqlite", False),
+        ("/far/run.sqlite", True),
+        ("/far/near/run.sqlite", False),
+        ("/farther/run.sqlite", False),
         ("/mnt/two words/run.sqlite", True),
         ("/mnt/run.sqlite", False),
         ("/data/run.sqlite", True),
