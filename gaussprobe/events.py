@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtr, stdtrit
 
-from gaussprobe.records import CHARTED, Event, EventKind, SiteRecord
+from gaussprobe.records import CHARTED, CHARTED_NAMES, Event, EventKind, SiteRecord
 from gaussprobe.scores import NEAR
 from gaussprobe.types import LayerScore, Run, Source
 
@@ -42,13 +42,6 @@ _MEMORY = 1 - 1 / BASELINE
 # Median of the absolute difference of two normal values to their sd.
 _TO_SD = 1 / (math.sqrt(2) * 0.6744897501960817)
 _NAN = float("nan")
-_NAMES = {
-    "delta": "delta",
-    "l_skewness": "L-skewness",
-    "l_kurtosis": "L-kurtosis",
-    "log_sd": "log sd",
-    "relative_mean": "mean / sd",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -406,7 +399,7 @@ def _jumps(site: _Site, record: SiteRecord, score: LayerScore) -> list[Event]:
         value = score.delta.median if name == "delta" else getattr(record, name)
         jump = site.charts[name].update(value, record.errors.get(name, _NAN))
         if jump is not None:
-            text = f"{_NAMES[name]} jumped from {jump.before:.4g} to {value:.4g} (z = {jump.z:.1f})"
+            text = f"{CHARTED_NAMES[name]} jumped from {jump.before:.4g} to {value:.4g} (z = {jump.z:.1f})"
             found.append(
                 _event(record, "jump", before=jump.before, after=value, text=text, quantity=name, z=jump.z)
             )

@@ -21,8 +21,16 @@ EVENT_KINDS: tuple[EventKind, ...] = (
     "non-finite",
     "jump",
 )
-# What events and associations look at; `delta` is that of the score, the others those of the record.
-CHARTED: tuple[Charted, ...] = ("delta", "l_skewness", "l_kurtosis", "log_sd", "relative_mean")
+# What events and associations look at, by how it is spoken of; `delta` is that of the score, the others those
+# of the record.
+CHARTED_NAMES: dict[Charted, str] = {
+    "delta": "delta",
+    "l_skewness": "L-skewness",
+    "l_kurtosis": "L-kurtosis",
+    "log_sd": "log sd",
+    "relative_mean": "mean / sd",
+}
+CHARTED: tuple[Charted, ...] = tuple(CHARTED_NAMES)
 
 # Levels of the quantiles that are kept of every record.
 LEVELS = (

@@ -58,15 +58,6 @@ SOURCE_MEANING: dict[Source, str] = {
 }
 
 
-QUANTITY_NAME = {
-    "delta": "delta",
-    "l_skewness": "L-skewness",
-    "l_kurtosis": "L-kurtosis",
-    "log_sd": "log sd",
-    "relative_mean": "mean / sd",
-}
-
-
 @dataclass(frozen=True, kw_only=True)
 class ViewWords:
     """How a report speaks of what was measured under a view.

@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 
 from gaussprobe import files
 from gaussprobe.errors import StoreError
+from gaussprobe.records import CHARTED_NAMES
 from gaussprobe.reports import glossary, json_form, series, text, training, trust
 from gaussprobe.types import VERDICTS, LayerScore, Run, SitePicture, UnitPicture, Verdict
 
@@ -180,7 +181,7 @@ def _template() -> Template:
         "primary_test": text.primary,
         "event_kind": training.event_kind,
         "lag_text": training.lag_text,
-        "quantity_names": glossary.QUANTITY_NAME,
+        "quantity_names": CHARTED_NAMES,
         "open_panels": training.OPEN_PANELS,
         "script": _asset("report.js"),
         "series_css": _asset("series.css"),

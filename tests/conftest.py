@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.hooks import RemovableHandle
+
+from gaussprobe import walfile
 
 
 @pytest.fixture(autouse=True)
@@ -29,3 +32,16 @@ def no_hook_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def _seeded() -> None:
     """The global generator starts every test in one state."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a run is written."""
+    return tmp_path / "run.sqlite"
+
+
+@pytest.fixture(params=["log", "rollback journal"])
+def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways of writing a run: as on a local disk, and as on a network file system."""
+    monkeypatch.setattr(walfile, "is_on_network", lambda path: request.param != "log")
+    return str(request.param)

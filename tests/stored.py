@@ -7,8 +7,10 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 
+from gaussprobe.errors import StoreError
 from gaussprobe.journal import Journal
 from gaussprobe.records import CHARTED, EVENT_KINDS, LEVELS, Event, Metric, SiteRecord
 from gaussprobe.types import GofSummary, LayerScore, Metadata, Run, Summary
@@ -202,3 +204,11 @@ any_run = st.builds(
     metrics=st.lists(st.builds(Metric, step=counts, name=words, value=numbers), max_size=3),
     events=st.lists(events, max_size=3),
 )
+
+
+def message(caught: pytest.ExceptionInfo[StoreError]) -> list[str]:
+    """The two printable lines of a refusal."""
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2
+    assert all(line.isprintable() for line in lines)
+    return lines

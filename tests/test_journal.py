@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from gaussprobe import schema, store, walfile
+from gaussprobe import schema, store
 from gaussprobe.errors import StoreError
 from gaussprobe.journal import Journal
 from gaussprobe.types import CaptureRecord, NotCaptured
@@ -25,31 +25,13 @@ from tests.stored import (
     TESTS,
     append,
     append_many,
+    message,
     names,
     of_steps,
     step_scores,
     step_series,
     whole,
 )
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "run.sqlite"
-
-
-@pytest.fixture(params=["log", "rollback journal"])
-def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways of writing: as on a local disk, and as on a network file system."""
-    monkeypatch.setattr(walfile, "is_on_network", lambda path: request.param != "log")
-    return str(request.param)
-
-
-def message(caught: pytest.ExceptionInfo[StoreError]) -> list[str]:
-    lines = str(caught.value).splitlines()
-    assert len(lines) == 2
-    assert all(line.isprintable() for line in lines)
-    return lines
 
 
 def test_what_is_appended_is_loaded(path: Path, either: str) -> None:

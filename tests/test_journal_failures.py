@@ -24,30 +24,12 @@ from tests.stored import (
     SITES,
     append,
     append_many,
+    message,
     names,
     of_steps,
     step_series,
     whole,
 )
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "run.sqlite"
-
-
-@pytest.fixture(params=["log", "rollback journal"])
-def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Both ways of writing: as on a local disk, and as on a network file system."""
-    monkeypatch.setattr(walfile, "is_on_network", lambda path: request.param != "log")
-    return str(request.param)
-
-
-def message(caught: pytest.ExceptionInfo[StoreError]) -> list[str]:
-    lines = str(caught.value).splitlines()
-    assert len(lines) == 2
-    assert all(line.isprintable() for line in lines)
-    return lines
 
 
 def test_a_disk_that_is_full_from_the_start(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

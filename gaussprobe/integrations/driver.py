@@ -83,6 +83,22 @@ class Driver:
         return self.probe.run
 
 
+class Driven:
+    """What a callback that drives a watch shows of it."""
+
+    _driver: Driver
+
+    @property
+    def probe(self) -> Watch | None:
+        """The watch of the training that runs, or ran last; None before."""
+        return self._driver.probe
+
+    @property
+    def run(self) -> Run:
+        """The run so far."""
+        return self._driver.run
+
+
 def learning_rates(optimizer: Any, name: str = "learning_rate") -> Iterator[tuple[str, Number]]:
     """Learning rates that an optimizer's next step is made with.
 

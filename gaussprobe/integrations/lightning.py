@@ -12,10 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from gaussprobe.integrations.driver import Driver, Number, learning_rates
+from gaussprobe.integrations.driver import Driven, Driver, Number, learning_rates
 from gaussprobe.models.extras import missing_extra
-from gaussprobe.types import Run
-from gaussprobe.watch import Listener, Watch
+from gaussprobe.watch import Listener
 
 _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
@@ -34,7 +33,7 @@ def _callback() -> Any:
 _Callback: Any = _callback()
 
 
-class GaussProbeCallback(_Callback):  # type: ignore[misc]  # which package it comes from is known when run
+class GaussProbeCallback(Driven, _Callback):  # type: ignore[misc]  # which package it comes from is known when run
     """Watches a LightningModule while `Trainer.fit` trains it.
 
     ```
@@ -63,16 +62,6 @@ class GaussProbeCallback(_Callback):  # type: ignore[misc]  # which package it c
         self._driver = Driver(watch_options, listeners)
         self._global_step = 0
         self._losses: list[torch.Tensor] = []  # of the batches of this step
-
-    @property
-    def probe(self) -> Watch | None:
-        """The watch of the training that runs, or ran last; None before."""
-        return self._driver.probe
-
-    @property
-    def run(self) -> Run:
-        """The run so far."""
-        return self._driver.run
 
     # -- Lightning's hooks, in the order they are called
 

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from gaussprobe.integrations.driver import Driver, learning_rates
+from gaussprobe.integrations.driver import Driven, Driver, learning_rates
 from gaussprobe.models.extras import missing_extra
-from gaussprobe.types import Run
-from gaussprobe.watch import Listener, Watch
+from gaussprobe.watch import Listener
 
 # What Trainer logs of its own speed and progress is nothing a layer could go with.
 _NOT_METRICS = ("epoch", "runtime", "per_second", "total_flos", "num_input_tokens_seen", "learning_rate")
@@ -33,7 +32,7 @@ def _trainer_callback() -> Any:
 _TrainerCallback: Any = _trainer_callback()
 
 
-class GaussProbeCallback(_TrainerCallback):  # type: ignore[misc]  # known when run
+class GaussProbeCallback(Driven, _TrainerCallback):  # type: ignore[misc]  # known when run
     """Watches a model while `Trainer.train` trains it.
 
     ```
@@ -75,16 +74,6 @@ class GaussProbeCallback(_TrainerCallback):  # type: ignore[misc]  # known when 
     def close(self) -> None:
         """Take the hooks off and close the store; a second call does nothing."""
         self._driver.close()
-
-    @property
-    def probe(self) -> Watch | None:
-        """The watch of the training that runs, or ran last; None before."""
-        return self._driver.probe
-
-    @property
-    def run(self) -> Run:
-        """The run so far."""
-        return self._driver.run
 
     # -- Trainer's hooks, in the order they are called
 

@@ -22,16 +22,11 @@ from gaussprobe.journal import Journal
 from gaussprobe.types import Run
 from tests.reports.training_runs import build_training
 from tests.runs import build_run
+from tests.without_torch import WITHOUT_TORCH
 
 RUN = build_training(steps=12)
-PROGRAM = """
-import sys
+PROGRAM = f"""{WITHOUT_TORCH}
 from pathlib import Path
-class NoTorch:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "torch":
-            raise ModuleNotFoundError("No module named 'torch'", name="torch")
-sys.meta_path.insert(0, NoTorch())
 from gaussprobe.cli.live import live
 sys.exit(live(Path(sys.argv[1]), interval=0.1, once="--once" in sys.argv))
 """

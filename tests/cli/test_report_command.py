@@ -10,18 +10,14 @@ import torch
 
 import gaussprobe as gp
 from tests.networks import stock_mlp
+from tests.without_torch import WITHOUT_TORCH
 
 
 def test_report_does_not_import_torch(tmp_path: Path) -> None:
     """The whole command runs in a process where importing torch would fail."""
     gp.scan(stock_mlp(), torch.randn(100, 32)).save(tmp_path / "run.sqlite")
     code = (
-        "import sys\n"
-        "class NoTorch:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.split('.')[0] == 'torch':\n"
-        "            raise ImportError('torch was imported')\n"
-        "sys.meta_path.insert(0, NoTorch())\n"
+        f"{WITHOUT_TORCH}\n"
         "from gaussprobe.cli.main import main\n"
         "code = main(['report', sys.argv[1], '-o', sys.argv[2]])\n"
         "assert 'torch' not in sys.modules\n"

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.reports.pages import quiet_page
+
 GOLDEN = Path(__file__).parent / "golden"
 
 
@@ -49,3 +51,10 @@ def browser() -> Iterator[Any]:
         )
         yield launched
         launched.close()
+
+
+@pytest.fixture
+def opened(browser: Any, address: str) -> Iterator[Any]:
+    """A module's page, at its `address`, 1280 px wide; a console message, an error or a request fails."""
+    with quiet_page(browser, address) as page:
+        yield page

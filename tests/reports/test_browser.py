@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gaussprobe.reports import html
-from tests.reports.pages import CONTRAST, quiet_page
+from tests.reports.pages import CONTRAST
 from tests.runs import build_run
 
 pytestmark = pytest.mark.browser
@@ -22,13 +21,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("report") / "report.html"
     html.write(build_run(), path)
     return path.as_uri()
-
-
-@pytest.fixture
-def opened(browser: Any, address: str) -> Iterator[Any]:
-    """The report at 1280 px; a console message, an error or a request but the first fails the test."""
-    with quiet_page(browser, address) as page:
-        yield page
 
 
 def column(page: Any, index: int) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 from unittest import mock
 
@@ -22,13 +21,6 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     with mock.patch.object(Run, "association", lambda self, *_, **__: associations(self)):
         html.write(build_training(), path)
     return path.as_uri()
-
-
-@pytest.fixture
-def opened(browser: Any, address: str) -> Iterator[Any]:
-    """The report at 1280 px; a console message, an error or a request but the first fails the test."""
-    with quiet_page(browser, address) as page:
-        yield page
 
 
 def test_layers_open_and_close(opened: Any) -> None:

@@ -15,6 +15,7 @@ from gaussprobe import store
 from gaussprobe.errors import StoreError
 from gaussprobe.reports import html
 from tests.runs import NOTED, build_run, many_sites, noted_run, renamed, short_run
+from tests.without_torch import WITHOUT_TORCH
 
 PAGE = html.render(build_run())
 EVIL = """</title></svg><script>alert("1")</script><img src=x onerror='alert(2)'>{{ 7 * 7 }}$x_1$&amp;`"""
@@ -322,14 +323,8 @@ def test_infinite_units_have_no_worst() -> None:
 def test_without_torch(tmp_path: Path) -> None:
     """A stored run becomes a page, a table, a frame and JSON on a machine that has no torch."""
     store.save(build_run(), tmp_path / "run.sqlite")
-    script = """
+    script = f"""{WITHOUT_TORCH}
 import io
-import sys
-class NoTorch:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "torch":
-            raise ModuleNotFoundError("No module named 'torch'", name="torch")
-sys.meta_path.insert(0, NoTorch())
 from rich.console import Console
 import gaussprobe
 from gaussprobe.reports import json_form, terminal

@@ -20,6 +20,7 @@ from gaussprobe.types import Run
 from tests.reports.test_html import EVIL, Checker
 from tests.reports.training_runs import associations, build_training, names
 from tests.runs import build_run
+from tests.without_torch import WITHOUT_TORCH
 
 RUN = build_training()
 
@@ -214,14 +215,8 @@ def test_deterministic() -> None:
 def test_without_torch(tmp_path: Path) -> None:
     """A stored watched run becomes a page and a table on a machine that has no torch."""
     store.save(build_training(steps=120, sites=3), tmp_path / "run.sqlite")
-    script = """
+    script = f"""{WITHOUT_TORCH}
 import io
-import sys
-class NoTorch:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "torch":
-            raise ModuleNotFoundError("No module named 'torch'", name="torch")
-sys.meta_path.insert(0, NoTorch())
 from rich.console import Console
 import gaussprobe
 from gaussprobe.reports import json_form, terminal
