@@ -20,8 +20,9 @@ from gaussprobe import scores, views
 from gaussprobe.events import UnitCounts
 from gaussprobe.records import CHARTED, LEVELS, SiteRecord
 from gaussprobe.stats import departure, effects, jackknife, moments
-from gaussprobe.stats.battery import run as run_tests
-from gaussprobe.stats.ordered import OrderedSample, order
+from gaussprobe.stats.battery import results, statistics
+from gaussprobe.stats.ordered import OrderedSample, RowFunction, constant, nonfinite, order
+from gaussprobe.stats.pieces import Asked, measure_all
 from gaussprobe.types import Departure, GofResult, LayerScore, Samples, Source, View
 
 # Intervals and standard errors of a layer's medians rest on this many of its units, evenly spread: more make
@@ -73,10 +74,17 @@ def follow(
     Returns:
         One for each, in the same order.
     """
+    groups = list(_alike(samples).values())
+    together = [
+        _Together([samples[i] for i in group], source, tests, intervals and view == "unit")
+        for group in groups
+    ]
+    asked = [sites.asked() for sites in together]
+    measured = iter(measure_all(list(itertools.chain.from_iterable(asked))))
     found: dict[int, Followed] = {}
-    for group in _alike(samples).values():
-        together = _Together([samples[i] for i in group], source, tests, intervals and view == "unit")
-        found |= dict(zip(group, together.results(), strict=True))
+    for group, sites, own in zip(groups, together, asked, strict=True):
+        sites.take(*itertools.islice(measured, len(own)))
+        found |= dict(zip(group, sites.results(), strict=True))
     for index, one in enumerate(samples):
         if index not in found:
             found[index] = _refused(one, source)
@@ -99,26 +107,62 @@ def _alike(samples: Sequence[Samples]) -> dict[tuple[object, ...], list[int]]:
 
 
 class _Together:
-    """Sites whose samples have the same rows, measured as one matrix of all their units."""
+    """Sites whose samples have the same rows, measured as one matrix of all their units.
+
+    What is `asked` of it is to be measured, and to be given to `take`; then there are results.
+    """
 
     def __init__(self, samples: list[Samples], source: Source, tests: Sequence[str], intervals: bool) -> None:
-        self.samples, self.source, self.intervals = samples, source, intervals
+        self.samples, self.source, self.tests, self.intervals = samples, source, tests, intervals
         self.blocks = samples[0].sampling.positions_per_example
         self.values = torch.cat([one.values for one in samples], dim=1)
+        self.rows = len(self.values) // self.blocks
         ends = list(itertools.accumulate(one.values.shape[1] for one in samples))
         self.columns = [slice(start, end) for start, end in zip([0, *ends], ends, strict=False)]
-        self.sample = order(self.values)
-        self.tests = run_tests(self.sample, tests) if tests else {}
-        self.sizes = self._effect_sizes()
+        self.picked = [_spread_out(columns) for columns in self.columns]
+        self.each = _Layers(self.columns)
+
+    def asked(self) -> list[Asked]:
+        """All units; with several positions per example, those of each position; parts of the examples."""
+        whole = {**_MOMENTS, **statistics(self.tests), **_REST}
+        if self.blocks == 1:
+            found = [_asked(self.values, whole | effects.EFFECT_SIZES)]
+        else:
+            apart = torch.cat(self.values.chunk(self.blocks), dim=1)
+            found = [_asked(self.values, whole), _asked(apart, effects.EFFECT_SIZES)]
+        if self.rows >= PARTS * _FEWEST:
+            found.append(_asked(self._parts(), {**_MOMENTS, "delta": effects.corrected_delta}))
+        return found
+
+    def _parts(self) -> torch.Tensor:
+        """Each `PARTS`-th example of the units that standard errors rest on, side by side."""
+        fit = self.rows // PARTS
+        blocks = self.values[:, torch.cat(self.picked)].view(self.blocks, self.rows, -1)
+        return torch.cat([blocks[:, k : fit * PARTS : PARTS].flatten(0, 1) for k in range(PARTS)], dim=1)
+
+    def take(self, whole: dict[str, torch.Tensor], *others: dict[str, torch.Tensor]) -> None:
+        """What was measured, in the order it was asked for."""
+        rest = iter(others)
+        sizes = whole if self.blocks == 1 else next(rest)
+        parts = next(rest, None)
+        # As `scores` has them: with several positions per example, the mean of those of each position.
+        self.sizes = {
+            name: _numbers(sizes[name]).reshape(self.blocks, -1).mean(0) for name in effects.EFFECT_SIZES
+        }
         self.delta = torch.from_numpy(self.sizes["delta"])
+        self.results_of = results({name: whole[name] for name in self.tests}, len(self.values))
+        self.constant, self.quantiles = whole["constant"], _numbers(whole["quantiles"])
+        self.kinds = departure.plain(whole["nonfinite"], whole["constant"], whole["repeated"])
+        self.moments = _moments(whole)
+        self.parts = None if parts is None else {**_moments(parts), "delta": _numbers(parts["delta"])}
 
     def results(self) -> list[Followed]:
         """Each site's own."""
-        sizes, shapes = self._medians(self.sizes), self._medians(_moments(self.sample))
+        sizes, shapes = self._medians(self.sizes), self._medians(self.moments)
         limits = self._limits() if self.intervals else [{}] * len(self.samples)
         kinds, errors = self._kinds(sizes, limits), self._errors()
-        constant, positive = self.sample.constant.numpy(), (self.values > 0).sum(0).numpy()
-        quantiles = self._quantiles()
+        constant, positive = self.constant.numpy(), np.count_nonzero(self.values.numpy() > 0, axis=0)
+        quantiles = self.each.medians(self.quantiles.T).astype(np.float32).T.tolist()
         found = []
         for i, (samples, columns) in enumerate(zip(self.samples, self.columns, strict=True)):
             score = self._score(samples, columns, sizes[i], limits[i], kinds[i])
@@ -133,8 +177,8 @@ class _Together:
                 step=score.step,
                 source=self.source,
                 **shapes[i],
-                errors={} if errors is None else dict(zip(CHARTED, errors[i].tolist(), strict=True)),
-                quantiles=() if constant[columns].all() else quantiles[i],
+                errors={} if errors is None else dict(zip(CHARTED, errors[:, i].tolist(), strict=True)),
+                quantiles=() if constant[columns].all() else tuple(quantiles[i]),
                 verdict99=scores.verdict(*limits[i].get("delta99", (_NAN, _NAN))),
                 constant_units=int(constant[columns].sum()),
                 silent_units=int((positive[columns] == 0).sum()),
@@ -151,9 +195,10 @@ class _Together:
         kinds: list[Departure],
     ) -> LayerScore:
         notes = [*samples.sampling.caveats]
-        if bool(self.sample.constant[columns].any()):
-            notes += scores.constant_note(samples, self.sample[columns])
-            if bool(self.sample.constant[columns].all()):
+        constant = self.constant[columns]
+        if bool(constant.any()):
+            notes += scores.constant_note(samples, constant)
+            if bool(constant.all()):
                 return replace(scores.unscored(samples, "constant", notes).score, source=self.source)
         summaries = {
             name: scores.summary(
@@ -165,7 +210,7 @@ class _Together:
             name: GofResult(
                 statistic=result.statistic[columns], pvalue=result.pvalue[columns], n_samples=result.n_samples
             )
-            for name, result in self.tests.items()
+            for name, result in self.results_of.items()
         }
         delta = summaries["delta"]
         if self.intervals:
@@ -182,17 +227,9 @@ class _Together:
         )
         return replace(layer, source=self.source)
 
-    def _effect_sizes(self) -> dict[str, Floats]:
-        """As `scores` has them: with several positions per example, the mean of those of each position."""
-        if self.blocks == 1:
-            return _as_numpy(effects.effect_sizes(self.sample))
-        each = _as_numpy(effects.effect_sizes(order(torch.cat(self.values.chunk(self.blocks), dim=1))))
-        return {name: values.reshape(self.blocks, -1).mean(0) for name, values in each.items()}
-
     def _medians(self, values: Mapping[str, Floats]) -> list[dict[str, Any]]:
         """Medians over each site's units, by name."""
-        table = np.stack(list(values.values()))
-        found = [_median(table[:, columns]).tolist() for columns in self.columns]
+        found = self.each.medians(np.stack(list(values.values()))).T.tolist()
         return [dict(zip(values, medians, strict=True)) for medians in found]
 
     def _kinds(
@@ -202,25 +239,27 @@ class _Together:
 
         What a layer without a departure of its own would be called is not asked: shapes take long.
         """
-        picked = [_spread_out(columns) for columns in self.columns]
-        delta = self.delta.clone()
-        for columns, median, limit in zip(self.columns, medians, limits, strict=True):
-            if not (median["delta"] >= scores.NEAR and limit.get("delta", (0.0,))[0] > 0):
-                delta[columns] = -1.0
-        chosen = torch.cat(picked)
-        found = departure.kinds(self.sample[chosen], delta[chosen], negligible=scores.NEAR)
-        ends = list(itertools.accumulate(len(units) for units in picked))
-        return [found[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+        wanted = [
+            int(unit)
+            for units, median, limit in zip(self.picked, medians, limits, strict=True)
+            if median["delta"] >= scores.NEAR and limit.get("delta", (0.0,))[0] > 0
+            for unit in units
+            if self.kinds[unit] == "none" and self.delta[unit] >= scores.NEAR
+        ]
+        kinds = list(self.kinds)
+        if wanted:
+            for unit, kind in zip(wanted, departure.shapes(order(self.values[:, wanted])), strict=True):
+                kinds[unit] = kind
+        return [[kinds[unit] for unit in units] for units in self.picked]
 
     def _limits(self) -> list[dict[str, tuple[float, float]]]:
         """Intervals of the medians of delta of each site."""
-        picked = [_spread_out(columns) for columns in self.columns]
-        chosen = torch.cat(picked)
+        chosen = torch.cat(self.picked)
         values = torch.cat([block[:, chosen] for block in self.values.chunk(self.blocks)], dim=1)
         rows = self.samples[0].examples[: len(values)]
         left_out = jackknife.leave_out(values, rows, ("delta",))["delta"]
         found, start = [], 0
-        for units in picked:
+        for units in self.picked:
             own = torch.arange(start, start + len(units))
             own = torch.cat([own + block * len(chosen) for block in range(self.blocks)])
             start += len(units)
@@ -233,50 +272,78 @@ class _Together:
             found.append(limits)
         return found
 
-    def _quantiles(self) -> list[tuple[float, ...]]:
-        """Medians over units of the standardised quantiles, as float32 has them: half the room in a file."""
-        positions = [round(level * (self.sample.n_samples - 1)) for level in LEVELS]
-        table = self.sample.z[:, positions].numpy().T
-        return [tuple(_median(table[:, c]).astype(np.float32).tolist()) for c in self.columns]
-
     def _errors(self) -> Floats | None:
-        """Standard errors over examples of each site's medians, `(sites, CHARTED)`; None for few examples."""
-        rows = len(self.values) // self.blocks
-        fit = rows // PARTS
-        if fit < _FEWEST:
+        """Standard errors over examples of each site's medians, `(CHARTED, sites)`; None for few examples."""
+        if self.parts is None:
             return None
-        picked = [_spread_out(columns) for columns in self.columns]
-        blocks = self.values[:, torch.cat(picked)].view(self.blocks, rows, -1)
-        parts = [blocks[:, k : fit * PARTS : PARTS].flatten(0, 1) for k in range(PARTS)]
-        sample = order(torch.cat(parts, dim=1))
-        measured = _moments(sample) | _as_numpy({"delta": effects.corrected_delta(sample)})
-        table = np.stack([measured[name].reshape(PARTS, -1) for name in CHARTED])
-        ends = np.cumsum([len(units) for units in picked])[:-1]
-        medians = np.stack([_median(own) for own in np.split(table, ends, axis=2)])
-        errors: Floats = medians.std(axis=2, ddof=1) / math.sqrt(PARTS)
+        table = np.stack([self.parts[name] for name in CHARTED]).reshape(len(CHARTED), PARTS, -1)
+        ends = list(itertools.accumulate(len(units) for units in self.picked))
+        layers = _Layers([slice(start, end) for start, end in zip([0, *ends], ends, strict=False)])
+        errors: Floats = layers.medians(table).std(axis=1, ddof=1) / math.sqrt(PARTS)
         return errors
 
 
-def _as_numpy(values: Mapping[str, torch.Tensor]) -> dict[str, Floats]:
-    return {name: each.to(torch.float64).numpy() for name, each in values.items()}
+class _Layers:
+    """Columns of each site, for medians over them: those of equally wide sites are taken at once."""
 
-
-def _moments(sample: OrderedSample) -> dict[str, Floats]:
-    """Moments and L-moments of each unit, NaN for constant ones."""
-    shape = moments.l_moments_of(sample)
-    mean = torch.where(sample.constant, torch.nan, sample.mean)
-    sd = torch.where(sample.constant, torch.nan, sample.sd)
-    return _as_numpy(
-        {
-            "mean": mean,
-            "sd": sd,
-            "l_scale": shape.l2,
-            "l_skewness": shape.tau3,
-            "l_kurtosis": shape.tau4,
-            "log_sd": sd.log(),
-            "relative_mean": mean / sd,
+    def __init__(self, columns: Sequence[slice]) -> None:
+        self.count = len(columns)
+        widths = [one.stop - one.start for one in columns]
+        self.alike = {
+            width: [i for i, other in enumerate(widths) if other == width] for width in dict.fromkeys(widths)
         }
-    )
+        self.units = {
+            width: np.concatenate([np.arange(columns[i].start, columns[i].stop) for i in sites])
+            for width, sites in self.alike.items()
+        }
+
+    def medians(self, table: Floats) -> Floats:
+        """`(..., sites)` of a table `(..., C)`: of the values that are known."""
+        found = np.empty((*table.shape[:-1], self.count))
+        for width, sites in self.alike.items():
+            own = table[..., self.units[width]].reshape(*table.shape[:-1], len(sites), width)
+            found[..., sites] = _median(own)
+        return found
+
+
+def _asked(values: torch.Tensor, functions: Mapping[str, RowFunction]) -> Asked:
+    return Asked(values=values, functions=functions, dtype=torch.float64)
+
+
+def _numbers(values: torch.Tensor) -> Floats:
+    return values.to(torch.float64).numpy()
+
+
+def _quantiles(sample: OrderedSample) -> torch.Tensor:
+    """Standardised quantiles, as float32 has them: half the room in a file."""
+    positions = [round(level * (sample.n_samples - 1)) for level in LEVELS]
+    return sample.z[:, positions].to(torch.float32)
+
+
+_MOMENTS: dict[str, RowFunction] = {**moments.MOMENTS, **moments.L_MOMENTS}
+
+_REST: dict[str, RowFunction] = {
+    "constant": constant,
+    "nonfinite": nonfinite,
+    "repeated": departure.repeated,
+    "quantiles": _quantiles,
+}
+
+
+def _moments(measured: Mapping[str, torch.Tensor]) -> dict[str, Floats]:
+    """Moments and L-moments of each unit, NaN for constant ones."""
+    known = {name: _numbers(measured[name]) for name in _MOMENTS}
+    constant = known["sd"] == 0
+    mean, sd = (np.where(constant, np.nan, known[name]) for name in ("mean", "sd"))
+    return {
+        "mean": mean,
+        "sd": sd,
+        "l_scale": known["l2"],
+        "l_skewness": known["tau3"],
+        "l_kurtosis": known["tau4"],
+        "log_sd": np.log(sd),
+        "relative_mean": mean / sd,
+    }
 
 
 _LEVELS = {"delta": 0.95, "delta99": 0.99}

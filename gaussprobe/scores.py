@@ -133,7 +133,7 @@ def score(samples: Samples) -> Scored:
         kind, reason = refused
         return unscored(samples, kind, [reason, *notes])
     sample = order(samples.values)
-    notes += constant_note(samples, sample)
+    notes += constant_note(samples, sample.constant)
     if bool(sample.constant.all()):
         return unscored(samples, "constant", notes)
 
@@ -292,12 +292,12 @@ def over_units(result: GofResult, independent: bool) -> GofSummary:
     )
 
 
-def constant_note(samples: Samples, sample: OrderedSample) -> list[str]:
-    """Which units do not vary; empty where all do."""
-    constant = [_unit(samples, int(c)) for c in torch.nonzero(sample.constant).flatten()]
-    if not constant:
+def constant_note(samples: Samples, constant: torch.Tensor) -> list[str]:
+    """Which units do not vary, of `(C,)` bool; empty where all do."""
+    units = [_unit(samples, c) for c in torch.nonzero(constant).flatten().tolist()]
+    if not units:
         return []
-    return [f"{len(constant)} of {_scored_units(samples)} units constant, left out: {_listed(constant)}"]
+    return [f"{len(units)} of {_scored_units(samples)} units constant, left out: {_listed(units)}"]
 
 
 def interval_notes(samples: Samples, called: Verdict, delta: Summary, *, at: str = "") -> list[str]:

@@ -170,7 +170,7 @@ def _score_layer(samples: Samples) -> Scored:
     if refused is not None:
         return _unscored(samples, "layer", refused[0], [refused[1], *caveats])
     per_unit = order(samples.values)
-    notes = caveats + scores.constant_note(samples, per_unit)
+    notes = caveats + scores.constant_note(samples, per_unit.constant)
     if bool(per_unit.constant.all()):
         return _unscored(samples, "layer", "constant", notes)
 

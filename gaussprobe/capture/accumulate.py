@@ -192,7 +192,7 @@ class SiteAccumulator:
                 positions_available=self.positions_available,
                 positions_per_example=per_example,
                 num_features=self.num_features,
-                units=None if units is None else tuple(int(u) for u in units),
+                units=None if units is None else tuple(units.tolist()),
                 caveats=tuple(caveats),
             ),
             nonfinite=NonFinite(

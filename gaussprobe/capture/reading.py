@@ -6,6 +6,7 @@ many small layers would otherwise spend more on deciding than on copying.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -120,18 +121,35 @@ def form(tensor: torch.Tensor, unit_dim: int, batch: Batch, batch_dim: int, plan
         batch_dim: dimension of the examples in the model's input.
         plan: how to sample.
     """
-    axes = read_axes(tensor.shape, unit_dim, batch.n_examples, batch_dim)
-    view = axes.arrange(tensor.detach())
-    kept = sampling.unit_subset(plan.seed, int(view.shape[-1]), plan.max_units)
-    units = np.arange(view.shape[-1]) if kept is None else kept
-    return Form(
-        axes=axes,
-        num_features=int(view.shape[-1]),
-        rows=int(view.shape[0]),
-        strides=view.stride(),
-        span=1 + sum((size - 1) * stride for size, stride in zip(view.shape, view.stride(), strict=True)),
-        units=torch.from_numpy(units * view.stride(-1)).to(tensor.device),
-    )
+    looks = (tensor.shape, tensor.stride(), tensor.device)
+    return _form(*looks, unit_dim, batch.n_examples, batch_dim, plan.seed, plan.max_units)
+
+
+@functools.lru_cache(maxsize=1024)
+def _form(
+    shape: torch.Size,
+    stride: tuple[int, ...],
+    device: torch.device,
+    unit_dim: int,
+    n_examples: int,
+    batch_dim: int,
+    seed: int,
+    max_units: int,
+) -> Form:
+    """Many layers look alike, and all look the same in the next recorded step."""
+    axes = read_axes(shape, unit_dim, n_examples, batch_dim)
+    with torch.inference_mode(False):
+        view = axes.arrange(torch.empty_strided(shape, stride, device="meta"))
+        kept = sampling.unit_subset(seed, int(view.shape[-1]), max_units)
+        units = np.arange(view.shape[-1]) if kept is None else kept
+        return Form(
+            axes=axes,
+            num_features=int(view.shape[-1]),
+            rows=int(view.shape[0]),
+            strides=view.stride(),
+            span=1 + sum((size - 1) * stride for size, stride in zip(view.shape, view.stride(), strict=True)),
+            units=torch.from_numpy(units * view.stride(-1)).to(device),
+        )
 
 
 def read(form: Form, batch: Batch, plan: Plan, rows: Rows, n_rows: int) -> Reading:

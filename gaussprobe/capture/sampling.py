@@ -8,6 +8,7 @@ the same grid of positions see the same ones, and no generator is touched.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -101,12 +102,15 @@ def valid_positions(seed: int, examples: Indices, valid: npt.NDArray[np.bool_], 
     return np.take_along_axis(first, rank, axis=1).astype(np.int64)
 
 
+@functools.lru_cache(maxsize=256)
 def unit_subset(seed: int, num_features: int, max_units: int) -> Indices | None:
-    """Random units of a wide site, sorted; None when all are kept."""
+    """Random units of a wide site, sorted, not to be written to; None when all are kept."""
     if num_features <= max_units:
         return None
     keys = hash_words(seed, 4, np.arange(num_features))
-    return np.sort(np.argsort(keys, kind="stable")[:max_units]).astype(np.int64)
+    units = np.sort(np.argsort(keys, kind="stable")[:max_units]).astype(np.int64)
+    units.flags.writeable = False
+    return units
 
 
 def places(rows: Indices, where: tuple[Indices, ...], strides: Sequence[int]) -> Indices:

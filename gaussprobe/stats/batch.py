@@ -13,8 +13,8 @@ import numpy.typing as npt
 import torch
 
 from gaussprobe.errors import ConstantSampleWarning, NonFiniteSampleWarning, TooFewSamplesWarning
-from gaussprobe.stats import workers
-from gaussprobe.stats.ordered import Null, OrderedSample, RowFunction, order, order_piece
+from gaussprobe.stats.ordered import Null, OrderedSample, RowFunction, constant, nonfinite, order
+from gaussprobe.stats.pieces import Asked, measure_all
 from gaussprobe.types import GofResult
 
 ArrayLike: TypeAlias = "torch.Tensor | npt.NDArray[Any]"
@@ -196,18 +196,16 @@ def measure(
     """
     known_null(null)
     batch = check(x, dim)
-    values = batch.values
-    n = batch.n_samples
-    step = workers.units_per_chunk(n, values.device, light=len(functions) == 1)
-
-    def part(piece: torch.Tensor) -> list[torch.Tensor]:
-        sample = order_piece(piece, null=null, in_order=in_order)
-        return [sample.constant, sample.nonfinite, *(function(sample) for function in functions.values())]
-
-    parts = workers.each(part, torch.split(values, step, dim=1), values.device)
-    constant, nonfinite, *results = (torch.cat(column) for column in zip(*parts, strict=True))
-    _warn(constant, nonfinite, n, name=name, minimum=minimum)
-    return batch, dict(zip(functions, results, strict=True))
+    asked = Asked(
+        values=batch.values,
+        functions={**functions, "constant": constant, "nonfinite": nonfinite},
+        null=null,
+        in_order=in_order,
+        light=len(functions) == 1,
+    )
+    found = measure_all([asked])[0]
+    _warn(found.pop("constant"), found.pop("nonfinite"), batch.n_samples, name=name, minimum=minimum)
+    return batch, found
 
 
 def _warn(

@@ -18,10 +18,10 @@ from gaussprobe.stats import (
     shapiro,
     vasicek_k,
     watson_u2,
-    workers,
 )
 from gaussprobe.stats.batch import ArrayLike, known_name, measure
 from gaussprobe.stats.ordered import OrderedSample, RowFunction
+from gaussprobe.stats.pieces import measure_sample
 from gaussprobe.types import GofResult
 
 
@@ -68,20 +68,20 @@ def run(sample: OrderedSample, tests: Iterable[str] | None = None) -> dict[str, 
     Raises:
         ValueError: for an unknown name.
     """
-    functions = _statistics(known(tests))
-    parts = workers.each(lambda s: [f(s) for f in functions.values()], sample.pieces(), sample.z.device)
-    values = (torch.cat(column) for column in zip(*parts, strict=True))
-    return _results(dict(zip(functions, values, strict=True)), sample.n_samples)
+    return results(measure_sample(sample, statistics(known(tests))), sample.n_samples)
 
 
-def _statistics(names: Iterable[str]) -> dict[str, RowFunction]:
+def statistics(names: Iterable[str]) -> dict[str, RowFunction]:
+    """Statistics of tests by name, each a function of an `OrderedSample`."""
     return {name: TESTS[name].statistic for name in names}
 
 
-def _results(values: Mapping[str, torch.Tensor], n_samples: int) -> dict[str, GofResult]:
+def results(values: Mapping[str, torch.Tensor], n_samples: int) -> dict[str, GofResult]:
+    """Statistics by name, with their p-values; other values than those of tests are left aside."""
     return {
         name: GofResult(statistic=v, pvalue=TESTS[name].pvalue(v, n_samples), n_samples=n_samples)
         for name, v in values.items()
+        if name in TESTS
     }
 
 
@@ -110,6 +110,6 @@ def battery(x: ArrayLike, tests: Iterable[str] | None = None, dim: int = 0) -> d
     """
     names = known(tests)
     minimum = max((TESTS[name].minimum for name in names), default=1)
-    batch, values = measure(x, dim, _statistics(names), name="battery", minimum=minimum)
-    results = _results(values, batch.n_samples)
-    return {name: batch.gof(result.statistic, result.pvalue) for name, result in results.items()}
+    batch, values = measure(x, dim, statistics(names), name="battery", minimum=minimum)
+    found = results(values, batch.n_samples)
+    return {name: batch.gof(result.statistic, result.pvalue) for name, result in found.items()}

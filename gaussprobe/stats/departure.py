@@ -7,7 +7,8 @@ import math
 import torch
 
 from gaussprobe.stats import effects, moments, ordered, workers
-from gaussprobe.stats.ordered import OrderedSample
+from gaussprobe.stats.ordered import OrderedSample, in_chunks
+from gaussprobe.stats.sorting import sort_rows
 from gaussprobe.types import Departure
 
 # Below this delta there is nothing to name: the upper end of the band "gaussian".
@@ -73,33 +74,55 @@ def kinds(
     """
     if delta is None:
         delta = effects.corrected_delta(sample)
-    result: list[Departure] = ["none"] * sample.num_features
-    usable = ~(sample.nonfinite | sample.constant)
-    discrete, atoms = _repeated(sample, usable)
-    open_ = usable & ~discrete & ~atoms & (delta >= negligible)
-    _fill(result, sample.nonfinite, "non-finite")
-    _fill(result, sample.constant, "constant")
-    _fill(result, discrete, "discrete")
-    _fill(result, atoms & ~discrete, "atoms")
-    if not bool(open_.any()):
-        return result
+    result = plain(sample.nonfinite, sample.constant, repeated(sample))
+    open_ = torch.tensor([kind == "none" for kind in result], device=delta.device) & (delta >= negligible)
     departing = torch.nonzero(open_).flatten()
-    rest = sample[departing]
-    valley = multimodal(rest)
-    shape = moments.l_moments_of(rest)
+    for unit, kind in zip(departing.tolist(), shapes(sample[departing]), strict=True):
+        result[unit] = kind
+    return result
+
+
+def plain(nonfinite: torch.Tensor, constant: torch.Tensor, repeats: torch.Tensor) -> list[Departure]:
+    """Kinds that are not of the density, `"none"` for the others.
+
+    Args:
+        nonfinite, constant: `(C,)` of a sample.
+        repeats: `(C, 2)` as `repeated` gives it.
+    """
+    result: list[Departure] = ["none"] * len(constant)
+    # The later write over the earlier.
+    found: tuple[tuple[Departure, torch.Tensor], ...] = (
+        ("atoms", repeats[:, 1]),
+        ("discrete", repeats[:, 0]),
+        ("constant", constant),
+        ("non-finite", nonfinite),
+    )
+    for kind, units in found:
+        for unit in torch.nonzero(units).flatten().tolist():
+            result[unit] = kind
+    return result
+
+
+@workers.one_thread()
+def shapes(sample: OrderedSample) -> list[Departure]:
+    """What the density of each unit is like, of those that depart and have no other kind."""
+    if not sample.num_features:
+        return []
+    valley = multimodal(sample)
+    shape = moments.l_moments_of(sample)
     skew = shape.tau3 / TAU3_SCALE
     tail = (shape.tau4 - NORMAL_TAU4) / TAU4_SCALE
     by_skew = skew.abs() > tail.abs()
-    for unit, is_valley, is_skewed, s, t in zip(
-        departing.tolist(), valley.tolist(), by_skew.tolist(), skew.tolist(), tail.tolist(), strict=True
-    ):
-        if is_valley:
-            result[unit] = "multimodal"
-        elif is_skewed:
-            result[unit] = "right-skewed" if s > 0 else "left-skewed"
-        else:
-            result[unit] = "heavy-tailed" if t > 0 else "light-tailed"
-    return result
+    columns = (one.tolist() for one in (valley, by_skew, skew, tail))
+    return [_shape(*numbers) for numbers in zip(*columns, strict=True)]
+
+
+def _shape(has_valley: bool, by_skew: bool, skew: float, tail: float) -> Departure:
+    if has_valley:
+        return "multimodal"
+    if by_skew:
+        return "right-skewed" if skew > 0 else "left-skewed"
+    return "heavy-tailed" if tail > 0 else "light-tailed"
 
 
 def departures(x: torch.Tensor) -> list[Departure]:
@@ -107,38 +130,41 @@ def departures(x: torch.Tensor) -> list[Departure]:
     return kinds(ordered.order(x))
 
 
-def _fill(result: list[Departure], units: torch.Tensor, kind: Departure) -> None:
-    for unit in torch.nonzero(units).flatten().tolist():
-        result[unit] = kind
-
-
-def _repeated(sample: OrderedSample, usable: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Which units are discrete and which have atoms, `(C,)` bool each."""
+@in_chunks(minimum=1)
+def repeated(sample: OrderedSample) -> torch.Tensor:
+    """Which units are discrete and which have atoms, `(C, 2)` bool; not those without variance."""
     n = sample.n_samples
-    discrete = torch.zeros_like(usable)
-    atoms = torch.zeros_like(usable)
+    found = torch.zeros((sample.num_features, 2), dtype=torch.bool, device=sample.z.device)
+    changes = sample.z[:, 1:] != sample.z[:, :-1]  # NaN rows, of units that cannot be used: all differ
+    # Only a sample with ties can be either; most have none.
+    tied = torch.nonzero(~changes.all(dim=1)).flatten()
+    if not tied.numel():
+        return found
     allowed = min(DISCRETE_VALUES, math.floor(n * DISCRETE_VALUES_SHARE))
-    ranks = max(allowed, ATOM_RANK)
-    step = workers.units_per_chunk(n, sample.z.device)
-    for start in range(0, sample.num_features, step):
-        z = sample.z[start : start + step]
-        changes = z[:, 1:] != z[:, :-1]  # NaN rows: all values differ
-        # Only a sample with ties can be either; most have none.
-        tied = torch.nonzero(~changes.all(dim=1) & usable[start : start + step]).flatten()
-        if not tied.numel():
-            continue
-        run = torch.zeros((tied.numel(), n), dtype=torch.int64, device=z.device)
-        torch.cumsum(changes[tied], dim=1, out=run[:, 1:])
-        counts = torch.zeros_like(run).scatter_add_(1, run, torch.ones_like(run))
-        top = torch.topk(counts, min(ranks, n), dim=1).values
-        covered = top[:, :allowed].sum(dim=1)
-        discrete[start + tied] = covered >= DISCRETE_COVER * n
-        first = top[:, 0]
-        tenth = top[:, ATOM_RANK - 1] if n >= ATOM_RANK else torch.zeros_like(first)
-        atoms[start + tied] = (
-            (first >= ATOM_SHARE * n) & (first >= ATOM_COUNT) & (first >= ATOM_RATIO * tenth)
-        )
-    return discrete, atoms
+    top = _commonest(changes[tied], min(max(allowed, ATOM_RANK), n))
+    first = top[:, 0]
+    tenth = top[:, ATOM_RANK - 1] if n >= ATOM_RANK else torch.zeros_like(first)
+    found[tied, 0] = top[:, :allowed].sum(dim=1) >= DISCRETE_COVER * n
+    found[tied, 1] = (first >= ATOM_SHARE * n) & (first >= ATOM_COUNT) & (first >= ATOM_RATIO * tenth)
+    return found
+
+
+def _commonest(changes: torch.Tensor, most: int) -> torch.Tensor:
+    """How often the commonest values of sorted rows occur, `(C, most)`, falling, 0 for want of values.
+
+    Args:
+        changes: `(C, n - 1)`, whether a value differs from the one before.
+        most: how many.
+    """
+    units, n = len(changes), changes.shape[1] + 1
+    starts = torch.ones((units, n), dtype=torch.bool, device=changes.device)
+    starts[:, 1:] = changes
+    at = torch.nonzero(starts.view(-1)).flatten()  # no run goes on into the next row
+    end = torch.tensor([units * n], device=at.device)
+    # Few enough for float32, whose rows are the fastest to sort.
+    counts = torch.zeros(units * n, dtype=torch.float32 if n < 2**24 else torch.float64, device=at.device)
+    counts[at] = torch.diff(at, append=end).to(counts.dtype)
+    return sort_rows(counts.view(units, n))[:, n - most :].flip(1)
 
 
 @workers.one_thread()

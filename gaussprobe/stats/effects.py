@@ -10,7 +10,8 @@ from scipy.special import ndtri
 
 from gaussprobe.stats import entropy, kolmogorov, moments, normal_scores, tables, workers
 from gaussprobe.stats.batch import ArrayLike, measure
-from gaussprobe.stats.ordered import OrderedSample, in_chunks
+from gaussprobe.stats.ordered import OrderedSample, RowFunction, in_chunks
+from gaussprobe.stats.pieces import measure_sample
 
 MINIMUM = 3
 CORRECTED_MINIMUM = tables.MINIMUM
@@ -51,21 +52,28 @@ def wasserstein_of(sample: OrderedSample) -> torch.Tensor:
     return torch.sqrt(normal_scores.squared_distance(sample, difference, square) + within)
 
 
+def r2(sample: OrderedSample) -> torch.Tensor:
+    """R^2 of the Q-Q plot of each unit, `(C,)`."""
+    return 1 - raw_delta(sample)
+
+
+EFFECT_SIZES: dict[str, RowFunction] = {
+    "delta": corrected_delta,
+    "negentropy": entropy.corrected,
+    "qq_r2": r2,
+    "ks_distance": kolmogorov.statistic,
+    "wasserstein": wasserstein_of,
+    "skewness": moments.skewness_of,
+    "excess_kurtosis": moments.excess_kurtosis_of,
+}
+
+
 def effect_sizes(sample: OrderedSample) -> dict[str, torch.Tensor]:
     """Every effect size of each unit, `(C,)` each, by name.
 
     `delta` and `negentropy` are corrected for their mean under the null, the others are not.
     """
-    loss = raw_delta(sample)
-    return {
-        "delta": loss - tables.null_mean("delta", sample.n_samples),
-        "negentropy": entropy.corrected(sample),
-        "qq_r2": 1 - loss,
-        "ks_distance": kolmogorov.statistic(sample),
-        "wasserstein": wasserstein_of(sample),
-        "skewness": moments.skewness_of(sample),
-        "excess_kurtosis": moments.excess_kurtosis_of(sample),
-    }
+    return measure_sample(sample, EFFECT_SIZES)
 
 
 def qq_r2(x: ArrayLike, dim: int = 0) -> Any:
@@ -89,8 +97,8 @@ def qq_r2(x: ArrayLike, dim: int = 0) -> Any:
     Reference:
         Shapiro & Francia (1972), JASA 67, with the scores of Blom (1958).
     """
-    batch, found = measure(x, dim, {"loss": raw_delta}, name="qq_r2", minimum=MINIMUM)
-    return batch.give_back(1 - found["loss"])
+    batch, found = measure(x, dim, {"r2": r2}, name="qq_r2", minimum=MINIMUM)
+    return batch.give_back(found["r2"])
 
 
 def delta(x: ArrayLike, dim: int = 0) -> Any:

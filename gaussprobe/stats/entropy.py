@@ -66,13 +66,23 @@ def raw(sample: OrderedSample) -> torch.Tensor:
     tied = spacing <= 0 if bool((spacing.amin(dim=1) <= 0).any()) else None
     log_spacing = spacing.log_()
     if tied is not None:
-        log_spacing[tied] = 0.0
+        log_spacing.masked_fill_(tied, 0.0)
     # mean log f(x_i) with log f(x_i) = psi(k) - psi(n + 1) - log spacing, minus that of a normal law of sd 1.
     # The null sd of the mean comes near what a sum in float32 rounds away.
     total = psi.sum() - log_spacing.sum(dim=1, dtype=torch.float64)
     if tied is not None:
+        # Where a window without width is wide enough from the first, nothing else matters.
+        _, low, high, _ = _windows(n, sample.z.device)
+        infinite = (tied & (high - low >= _atom(n))).any(dim=1)
+        tied[infinite] = False
         total += _tied_terms(sample.z, tied)
+        total[infinite] = torch.inf
     return _NORMAL_ENTROPY + total / n - float(digamma(n + 1))
+
+
+def _atom(n_samples: int) -> float:
+    """As many equal values as are an atom."""
+    return max(ATOM_COUNT, ATOM_SHARE * n_samples)
 
 
 def _tied_terms(z: torch.Tensor, tied: torch.Tensor) -> torch.Tensor:
@@ -82,7 +92,7 @@ def _tied_terms(z: torch.Tensor, tied: torch.Tensor) -> torch.Tensor:
     the density, and the sum, infinite.
     """
     n = z.shape[1]
-    atom = max(ATOM_COUNT, ATOM_SHARE * n)
+    atom = _atom(n)
     half, low, high, psi = _windows(n, z.device)
     row, point = torch.nonzero(tied, as_tuple=True)
     # psi(k) of the first window was counted already.

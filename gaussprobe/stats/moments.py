@@ -9,7 +9,8 @@ import torch
 
 from gaussprobe.stats import normal_scores, workers
 from gaussprobe.stats.batch import ArrayLike, measure
-from gaussprobe.stats.ordered import OrderedSample, in_chunks, shared
+from gaussprobe.stats.ordered import OrderedSample, RowFunction, in_chunks, shared
+from gaussprobe.stats.pieces import measure_sample
 
 MINIMUM = 2
 L_MINIMUM = 4
@@ -95,12 +96,23 @@ def _tau4(sample: OrderedSample) -> torch.Tensor:
     return ratio
 
 
-_L_MOMENTS = {"l1": _l1, "l2": _l2, "tau3": _tau3, "tau4": _tau4}
+L_MOMENTS: dict[str, RowFunction] = {"l1": _l1, "l2": _l2, "tau3": _tau3, "tau4": _tau4}
+
+
+def _mean(sample: OrderedSample) -> torch.Tensor:
+    return sample.mean
+
+
+def _sd(sample: OrderedSample) -> torch.Tensor:
+    return sample.sd
+
+
+MOMENTS: dict[str, RowFunction] = {"mean": _mean, "sd": _sd}
 
 
 def l_moments_of(sample: OrderedSample) -> LMoments:
     """L-moments of each unit, each `(C,)`; NaN with fewer than 4 samples."""
-    return LMoments(**{name: function(sample) for name, function in _L_MOMENTS.items()})
+    return LMoments(**measure_sample(sample, L_MOMENTS))
 
 
 def skewness(x: ArrayLike, dim: int = 0) -> Any:
@@ -179,5 +191,5 @@ def l_moments(x: ArrayLike, dim: int = 0) -> LMoments:
     Reference:
         Hosking (1990), JRSS B 52, sections 2 and 3.
     """
-    batch, found = measure(x, dim, _L_MOMENTS, name="l_moments", minimum=L_MINIMUM)
+    batch, found = measure(x, dim, L_MOMENTS, name="l_moments", minimum=L_MINIMUM)
     return LMoments(**{name: batch.give_back(value) for name, value in found.items()})

@@ -114,6 +114,16 @@ def shared(function: RowFunction) -> RowFunction:
     return once
 
 
+def constant(sample: OrderedSample) -> torch.Tensor:
+    """Which units have all their values equal, `(C,)` bool."""
+    return sample.constant
+
+
+def nonfinite(sample: OrderedSample) -> torch.Tensor:
+    """Which units hold NaN or infinity, `(C,)` bool."""
+    return sample.nonfinite
+
+
 def working_dtype(dtype: torch.dtype, n_samples: int) -> torch.dtype:
     """Precision that statistics of `n_samples` values of `dtype` are computed in."""
     short = _sorting_dtype(dtype) == torch.float32
@@ -153,16 +163,21 @@ def order(x: torch.Tensor) -> OrderedSample:
 
 
 def order_piece(
-    values: torch.Tensor, *, out: torch.Tensor | None = None, null: Null = "composite", in_order: bool = True
+    values: torch.Tensor,
+    *,
+    out: torch.Tensor | None = None,
+    null: Null = "composite",
+    in_order: bool = True,
+    dtype: torch.dtype | None = None,
 ) -> OrderedSample:
     """`OrderedSample` of the columns of `values` `(n, c)`, computed in the dtype of `out`.
 
     Args:
         values: `(n, c)`, any real dtype.
-        out: `(c, n)` memory for z; without it z is in `working_dtype`, in memory that a worker writes over
-            with its next piece.
+        out: `(c, n)` memory for z; without it z is in memory that a worker writes over with its next piece.
         null: `"simple"` leaves the values as they are.
         in_order: False for functions that do not need z ascending.
+        dtype: of z where there is no `out`; None for `working_dtype`.
     """
     rows = _rows(values)
     nonfinite = _nonfinite(rows)
@@ -170,8 +185,15 @@ def order_piece(
         rows = sort_rows(rows)
     ends = _Ends(nonfinite, *_extremes(rows, in_order=in_order))
     passing = out is None
-    z = rows.to(working_dtype(values.dtype, values.shape[0])) if out is None else out.copy_(rows)
+    z = _as(dtype or working_dtype(values.dtype, len(values)), rows) if out is None else out.copy_(rows)
     return _standardised(z, ends, passing=passing) if null == "composite" else _as_it_stands(z, ends)
+
+
+def _as(dtype: torch.dtype, rows: torch.Tensor) -> torch.Tensor:
+    """`rows` in that type, themselves if they have it."""
+    if rows.dtype == dtype or rows.device.type != "cpu":
+        return rows.to(dtype)
+    return workers.workspace("z", tuple(rows.shape), dtype).copy_(rows)
 
 
 class _Ends(NamedTuple):
