@@ -126,12 +126,13 @@ class _Together:
         """All units; with several positions per example, those of each position; parts of the examples."""
         whole = {**_MOMENTS, **statistics(self.tests), **_REST}
         if self.blocks == 1:
-            found = [_asked(self.values, whole | effects.EFFECT_SIZES)]
+            found = [_precise(self.values, whole | effects.EFFECT_SIZES)]
         else:
             apart = torch.cat(self.values.chunk(self.blocks), dim=1)
-            found = [_asked(self.values, whole), _asked(apart, effects.EFFECT_SIZES)]
+            found = [_precise(self.values, whole), _precise(apart, effects.EFFECT_SIZES)]
         if self.rows >= PARTS * _FEWEST:
-            found.append(_asked(self._parts(), {**_MOMENTS, "delta": effects.corrected_delta}))
+            functions = {**_MOMENTS, "delta": effects.corrected_delta}
+            found.append(Asked(values=self._parts(), functions=functions))
         return found
 
     def _parts(self) -> torch.Tensor:
@@ -306,7 +307,8 @@ class _Layers:
         return found
 
 
-def _asked(values: torch.Tensor, functions: Mapping[str, RowFunction]) -> Asked:
+def _precise(values: torch.Tensor, functions: Mapping[str, RowFunction]) -> Asked:
+    """To every digit that `scores` has."""
     return Asked(values=values, functions=functions, dtype=torch.float64)
 
 
