@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -86,7 +87,8 @@ def _follow(seen: _Seen, path: Path, console: Console, interval: float) -> _Seen
     looked = read = time.monotonic()
     failing = ""
     body, of = _body(seen, console, console.height), (seen, console.size)
-    with _keys() as pressed, Live(console=console, screen=True, auto_refresh=False) as view:
+    live = Live(console=console, screen=True, auto_refresh=False)
+    with _interrupts() as interrupted, _keys() as pressed, live as view:
         while True:
             now = time.monotonic()
             # Asked first: what is written before the lock is given back is then seen.
@@ -109,7 +111,7 @@ def _follow(seen: _Seen, path: Path, console: Console, interval: float) -> _Seen
             view.update(Group(_head(seen, path, console), body, foot), refresh=True)
             if not written and not failing:
                 return seen
-            if pressed(_TICK):
+            if interrupted() or pressed(_TICK):
                 return seen
 
 
@@ -182,6 +184,25 @@ def _stamp(path: Path) -> _Stamp:
         return (found.st_mtime_ns, found.st_size) if found.st_size else None
 
     return tuple(one(real + suffix) for suffix in _LOGS)
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Whether the first interrupt has come; the second is a KeyboardInterrupt again.
+
+    An exception that a signal raises is lost where it happens to strike a finalizer.
+    """
+    came: list[int] = []
+
+    def take(number: int, _: object) -> None:
+        came.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, take) or signal.SIG_DFL
+    try:
+        yield lambda: bool(came)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
