@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gaussprobe.version import __version__
 
 if TYPE_CHECKING:
-    from gaussprobe import stats
+    from gaussprobe import nn, stats
     from gaussprobe.scan import scan
     from gaussprobe.store import load
     from gaussprobe.types import GofResult, LayerScore, Run, Samples, Site
@@ -27,11 +27,13 @@ __all__ = [
     "Site",
     "__version__",
     "load",
+    "nn",
     "scan",
     "stats",
     "watch",
 ]
 
+_ROOMS = ("nn", "stats")
 _HOMES = {
     "GofResult": "gaussprobe.types",
     "LayerScore": "gaussprobe.types",
@@ -45,8 +47,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "stats":
-        value: Any = importlib.import_module("gaussprobe.stats")
+    if name in _ROOMS:
+        value: Any = importlib.import_module(f"gaussprobe.{name}")
     elif name in _HOMES:
         value = getattr(importlib.import_module(_HOMES[name]), name)
     else:

@@ -204,7 +204,11 @@ def nothing_captured(module: nn.Module | None, missing: Sequence[NotCaptured]) -
 
 def has_batch_statistics(module: nn.Module) -> bool:
     """Whether in training mode the model normalizes by statistics of the batch."""
-    return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules())
+    return any(
+        isinstance(m, nn.modules.batchnorm._NormBase)
+        and not isinstance(m, nn.modules.instancenorm._InstanceNorm)
+        for m in module.modules()
+    )
 
 
 def dependent(samples: Samples) -> Samples:

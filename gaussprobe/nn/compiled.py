@@ -1,0 +1,56 @@
+"""The traced formulas through `torch.compile`, once for each shape; without a compiler, as they are."""
+
+from __future__ import annotations
+
+import types
+import warnings
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+
+from gaussprobe.errors import GaussprobeWarning
+
+_made: dict[Hashable, Callable[..., Any]] = {}
+_broken = False
+
+
+def run(function: Callable[..., Any], *given: Any) -> Any:
+    """A function of tensors, compiled for the look of its arguments.
+
+    The first failure of the compiler is told, and from then on functions run as they are.
+    """
+    global _broken
+    plain = [one.detach() if isinstance(one, torch.Tensor) else one for one in given]
+    if not _broken:
+        try:
+            return _for(function, plain)(*plain)
+        except Exception as error:  # noqa: BLE001  (a compiler fails in many ways; the layer goes on without)
+            _broken = True
+            first = next(iter(str(error).splitlines()), "")
+            warnings.warn(
+                f"torch.compile failed ({type(error).__name__}: {first[:160]}): layers run without it",
+                GaussprobeWarning,
+                stacklevel=2,
+            )
+    return function(*plain)
+
+
+def _for(function: Callable[..., Any], given: list[Any]) -> Callable[..., Any]:
+    key = (function.__name__, *(_look(one) for one in given))
+    if key not in _made:
+        # torch counts what it compiles by code object, and after eight gives up without a word: each look of
+        # the arguments gets a code object of its own.
+        assert isinstance(function, types.FunctionType)
+        code = function.__code__.replace(co_name=f"{function.__name__}_{len(_made)}")
+        own = types.FunctionType(code, function.__globals__, code.co_name)
+        _made[key] = torch.compile(own, dynamic=False)
+    return _made[key]
+
+
+def _look(one: Any) -> Hashable:
+    if isinstance(one, torch.Tensor):
+        return one.shape, one.stride(), one.dtype, one.device
+    if isinstance(one, tuple):
+        return tuple(_look(each) for each in one)
+    return one  # type: ignore[no-any-return]

@@ -1,0 +1,215 @@
+"""Normality normalization put into a model in place, taken out again, and accounted for."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize
+
+from gaussprobe.errors import GaussprobeWarning
+from gaussprobe.nn import functional, layers
+from gaussprobe.nn.functional import How
+
+_log = logging.getLogger("gaussprobe")
+
+# The first class that a layer is an instance of decides; `forward` must be that class's own.
+_COUNTERPARTS: tuple[tuple[type[nn.Module], type[layers.Normality]], ...] = (
+    (nn.SyncBatchNorm, layers.SyncBatchNormalNorm),
+    (nn.BatchNorm1d, layers.BatchNormalNorm1d),
+    (nn.BatchNorm2d, layers.BatchNormalNorm2d),
+    (nn.BatchNorm3d, layers.BatchNormalNorm3d),
+    (nn.InstanceNorm1d, layers.InstanceNormalNorm1d),
+    (nn.InstanceNorm2d, layers.InstanceNormalNorm2d),
+    (nn.InstanceNorm3d, layers.InstanceNormalNorm3d),
+    (nn.LayerNorm, layers.LayerNormalNorm),
+    (nn.GroupNorm, layers.GroupNormalNorm),
+)
+_BEFORE = "_before_gaussianize"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A normalization layer of a model.
+
+    Args:
+        name: its path in the model, `""` for the model itself.
+        before: its class as it was.
+        after: its class as it is.
+        reason: why it is as it was; empty for a layer that was changed.
+    """
+
+    name: str
+    before: str
+    after: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Description:
+    """The normalization layers of a model.
+
+    Args:
+        changed: those with normality normalization in their place.
+        unchanged: the others, with the reason.
+    """
+
+    changed: tuple[Change, ...]
+    unchanged: tuple[Change, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.changed)} changed, {len(self.unchanged)} not"]
+        lines += [f"  {one.name or '(model)'}: {one.before} -> {one.after}" for one in self.changed]
+        lines += [f"  {one.name or '(model)'}: {one.before}, {one.reason}" for one in self.unchanged]
+        return "\n".join(lines)
+
+
+def gaussianize(
+    model: nn.Module,
+    noise: float | None = None,
+    strength: float = 1.0,
+    include: str | Sequence[str] | None = None,
+    exclude: str | Sequence[str] | None = None,
+) -> nn.Module:
+    """Put normality normalization in the place of every BatchNorm, InstanceNorm, LayerNorm and GroupNorm.
+
+    Each layer stays the object it is and changes its class: parameters, buffers, hooks, attributes, training
+    mode and whatever else refers to it stay; what a subclass adds in methods is away until `restore`. A layer
+    with running averages gets one of lambda, 1 to begin with, so that in evaluation it computes what it did
+    until it is trained on. Layers that are changed already take the new `noise` and `strength`. Every change
+    is logged (`logging`, "gaussprobe", level INFO); `describe` tells them.
+
+    Args:
+        model: changed in place.
+        noise: xi; None for .4, and 1 in layers of LayerNorm.
+        strength: alpha, from 0 to 1.
+        include: shell-style patterns of names of layers, None for all.
+        exclude: patterns of names to leave out.
+
+    Returns:
+        The model.
+
+    Raises:
+        ValueError: for a `noise` or `strength` out of range; the model is as it was.
+
+    Warns:
+        GaussprobeWarning: where no layer can be changed; the model is as it was.
+
+    Reference:
+        Eftekhari & Papyan (2025), ICML, arXiv:2505.00685.
+    """
+    functional.check(How(strength=strength, noise=0.0 if noise is None else noise))
+    chosen = [
+        (name, layer, target)
+        for name, layer in _layers(model)
+        if _wanted(name, include, exclude) and (target := _counterpart(layer)) is not None
+    ]
+    if not chosen:
+        where = (
+            "the model has no normalization layer" if not list(_layers(model)) else "no layer can be changed"
+        )
+        warnings.warn(
+            f"{where} (see gaussprobe.nn.describe): it is as it was", GaussprobeWarning, stacklevel=2
+        )
+    for name, layer, target in chosen:
+        before = type(layer)
+        if not isinstance(layer, layers.Normality):
+            setattr(layer, _BEFORE, before)
+            layer.__class__ = target
+        assert isinstance(layer, layers.Normality)
+        standard = layers.LAYER_NOISE if target is layers.LayerNormalNorm else layers.NOISE
+        layer.begin(standard if noise is None else noise, strength)
+        _log.info("%s: %s -> %s", name or "(model)", before.__name__, type(layer).__name__)
+    return model
+
+
+def restore(model: nn.Module) -> nn.Module:
+    """Make every layer that `gaussianize` changed what it was; running averages of lambda are lost.
+
+    Args:
+        model: changed in place.
+
+    Returns:
+        The model.
+    """
+    for name, layer in _layers(model):
+        before = getattr(layer, _BEFORE, None)
+        if before is not None and isinstance(layer, layers.Normality):
+            layer.leave()
+            delattr(layer, _BEFORE)
+            after, layer.__class__ = type(layer), before
+            _log.info("%s: %s -> %s", name or "(model)", after.__name__, before.__name__)
+    return model
+
+
+def describe(model: nn.Module) -> Description:
+    """Which normalization layers of a model are changed, and which are not and why.
+
+    Args:
+        model: any.
+
+    Returns:
+        Both, in the order of the model; to be printed.
+    """
+    changed, unchanged = [], []
+    for name, layer in _layers(model):
+        kind = type(layer).__name__
+        if isinstance(layer, layers.Normality):
+            before = getattr(layer, _BEFORE, type(layer)).__name__
+            changed.append(Change(name=name, before=before, after=kind))
+        else:
+            reason = _refusal(layer) or "not asked for"
+            unchanged.append(Change(name=name, before=kind, after=kind, reason=reason))
+    return Description(changed=tuple(changed), unchanged=tuple(unchanged))
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """What is, or is called, a normalization layer; shared ones once."""
+    for name, module in model.named_modules():
+        known = isinstance(module, (nn.modules.batchnorm._NormBase, *(each for each, _ in _COUNTERPARTS)))
+        called = getattr(module, "original_name", type(module).__name__)  # the former of TorchScript
+        named = "norm" in called.lower() and not any(True for _ in module.children())
+        if known or isinstance(module, layers.Normality) or named:
+            yield name, module
+
+
+def _wanted(name: str, include: str | Sequence[str] | None, exclude: str | Sequence[str] | None) -> bool:
+    return (include is None or _matches(name, include)) and not (
+        exclude is not None and _matches(name, exclude)
+    )
+
+
+def _matches(name: str, patterns: str | Sequence[str]) -> bool:
+    listed = [patterns] if isinstance(patterns, str) else patterns
+    return any(fnmatchcase(name, pattern) for pattern in listed)
+
+
+def _counterpart(layer: nn.Module) -> type[layers.Normality] | None:
+    """The class to change a layer to, None for what cannot be changed."""
+    if isinstance(layer, layers.Normality):
+        return type(layer)
+    if _refusal(layer):
+        return None
+    return next(target for stock, target in _COUNTERPARTS if isinstance(layer, stock))
+
+
+def _refusal(layer: nn.Module) -> str:
+    """Why a layer cannot be changed; empty where it can."""
+    stock = next((each for each, _ in _COUNTERPARTS if isinstance(layer, each)), None)
+    if isinstance(layer, torch.jit.ScriptModule):
+        return "it is compiled to TorchScript"
+    if any(is_lazy(each) for each in (*layer.parameters(), *layer.buffers())):
+        return "its number of features is not known yet: run the model once before"
+    if stock is None:
+        return "it is none of torch.nn's BatchNorm, InstanceNorm, LayerNorm and GroupNorm"
+    if parametrize.is_parametrized(layer):
+        return "it is parametrized"
+    if type(layer).forward is not stock.forward or "forward" in vars(layer):
+        return f"its forward is its own, not that of {stock.__name__}"
+    return ""

@@ -1,0 +1,265 @@
+"""Normality normalization for a compiler: whole tensors, nothing that depends on the data.
+
+The formulas of `kernel`, forward and backward, as operations that a compiler fuses into a few loops. What is
+kept for the backward pass is the input, the noisy values where a weight learns from them, and numbers of each
+group.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+
+from gaussprobe.nn import transform
+from gaussprobe.nn.transform import Mean, Profile, Statistics, means_over
+
+# Calls a function of tensors, or what a compiler made of it.
+Runner: TypeAlias = "Callable[..., Any]"
+
+_ROOT_2_OVER_PI = math.sqrt(2 / math.pi)
+# Below this |eta| the map is log(1 + t): its quotient would be 0 / 0.
+_NO_ETA = 1e-12
+_SMALL = 0.25
+
+
+def hashed_noise(x: torch.Tensor) -> torch.Tensor:
+    """Standard normal values of the shape of x: a hash of each place and of two seeds, by Box and Muller.
+
+    A compiler makes one loop of it, with what comes before and after; its own generator of random numbers
+    takes several times as long as the rest of the layer. Seeds come from torch's generator. `|z| < 5.9`.
+
+    Reference:
+        Box & Muller (1958), Annals of Mathematical Statistics 29, 610.
+    """
+    seeds = torch.randint(-(2**31), 2**31 - 1, (2,), dtype=torch.int64, device=x.device).to(torch.int32)
+    place = torch.arange(x.numel(), dtype=torch.int32, device=x.device).view(x.shape)
+    first = _mixed(place ^ seeds[0])
+    second = _mixed(first ^ seeds[1])
+    # 24 bits, the middle of each cell: never 0.
+    radius = ((first >> 8) & 0xFFFFFF).to(torch.float32).add(0.5).mul(2.0**-24).log().mul(-2).sqrt()
+    angle = ((second >> 8) & 0xFFFFFF).to(torch.float32).mul(2.0**-24 * 2 * math.pi)
+    return (radius * torch.cos(angle)).to(x.dtype)
+
+
+def _mixed(bits: torch.Tensor) -> torch.Tensor:
+    """A hash of 32 bits: shifts, exclusive ors and products that wrap around."""
+    bits = bits ^ ((bits >> 16) & 0xFFFF)
+    bits = bits * 0x7FEB352D
+    bits = bits ^ ((bits >> 15) & 0x1FFFF)
+    bits = bits * -2073254261  # 0x846CA68B
+    return bits ^ ((bits >> 16) & 0xFFFF)
+
+
+class How(NamedTuple):
+    """How to normalize: what a compiler may take for constant.
+
+    Args:
+        dims: not negative, ascending: dimensions that are normalized over.
+        eps: added to the variance.
+        strength: share of the Newton step that is taken.
+        noise: its sd in units of the mean absolute deviation, 0 for none.
+        scaled: whether that is the group's own; if not, it is that of the standard normal law.
+    """
+
+    dims: tuple[int, ...]
+    eps: float
+    strength: float
+    noise: float
+    scaled: bool
+
+
+class Kept(NamedTuple):
+    """What a backward pass needs of each group, with `dims` kept as 1; names as in `kernel`."""
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+    lmbda: torch.Tensor
+    pull: torch.Tensor
+    ratio: torch.Tensor
+    product: torch.Tensor
+    center: torch.Tensor
+
+
+def forward(
+    x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None, how: How
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, Kept]:
+    """Result, noisy values before weight and bias, variance, whether lambda was held, and what is kept."""
+    mean = means_over(how.dims)
+    h, middle, var = transform.standardise(x.to(_working(x.dtype)), mean, how.eps)
+    profile, product, center = _profile(h, mean)
+    lmbda, held = transform.newton(profile, how.strength)
+    y = _map(h, lmbda)
+    if how.noise:
+        size = mean((y - mean(y)).abs()) if how.scaled else _ROOT_2_OVER_PI
+        y = y + hashed_noise(y) * (how.noise * size)
+    curvature = torch.where(held, 1.0, profile.curvature)
+    pull = torch.where(held, 0.0, -how.strength / (_count(x, how) * curvature))
+    ratio = torch.where(held, 0.0, profile.slope / curvature)
+    kept = Kept(middle, torch.rsqrt(var + how.eps), lmbda, pull, ratio, product, center)
+    noisy = y.to(x.dtype)
+    if weight is not None:
+        y = y * weight
+    if bias is not None:
+        y = y + bias
+    return y.to(x.dtype), noisy, var, held, kept
+
+
+def backward(
+    x: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    noisy: torch.Tensor | None,
+    grad: torch.Tensor,
+    kept: Kept,
+    how: How,
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """Gradients of input, weight and bias."""
+    mean, dtype = means_over(how.dims), _working(x.dtype)
+    h, g = (x.to(dtype) - kept.mean) * kept.scale, grad.to(dtype)
+    t = h.abs()
+    length = torch.log1p(t)
+    sign = _sign(h)
+    eta = 1 + sign * (kept.lmbda - 1)
+    e = torch.exp(eta * length)
+    grad_weight = grad_bias = None
+    if bias is not None:
+        grad_bias = g.sum_to_size(bias.shape).to(bias.dtype)
+    if weight is not None:
+        learnt = _map(h, kept.lmbda) if noisy is None else noisy.to(dtype)
+        grad_weight = (g * learnt).sum_to_size(weight.shape).to(weight.dtype)
+        g = g * weight
+    by_lmbda = kept.pull * _count(x, how) * mean(g * _slope(length, eta, e))
+    u = 1 + 2 * t
+    bend = length * (length * (1 + 2 * u) - 2 * (u + kept.center)) + 2 * t
+    through = (1 + 4 * kept.ratio * kept.product) * (u * length - t) - 1 / (1 + t) - kept.ratio * sign * bend
+    g = g * e / (1 + t) + by_lmbda * through
+    found = kept.scale * (g - mean(g) - h * mean(g * h))
+    return found.to(x.dtype), grad_weight, grad_bias
+
+
+class Normalize(torch.autograd.Function):
+    """`forward` and `backward` joined."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor | None,
+        bias: torch.Tensor | None,
+        how: How,
+        run: Runner,
+    ) -> tuple[torch.Tensor, ...]:
+        """As `normalize`."""
+        out, noisy, var, held, kept = run(forward, x, weight, bias, how)
+        learnt = noisy if how.noise and weight is not None else None
+        ctx.save_for_backward(x, weight, bias, learnt, *kept)
+        ctx.how, ctx.run = how, run
+        ctx.mark_non_differentiable(kept.mean, var, kept.lmbda, held)
+        return out, kept.mean, var, kept.lmbda, held
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """By hand; through `transform` where the gradient is itself to be differentiated."""
+        x, weight, bias, noisy, *kept = ctx.saved_tensors
+        if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+            return (*_again(x, weight, bias, noisy, grad, ctx.how), None, None)
+        return (*ctx.run(backward, x, weight, bias, noisy, grad, Kept(*kept), ctx.how), None, None)
+
+
+def _again(
+    x: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    noisy: torch.Tensor | None,
+    grad: torch.Tensor,
+    how: How,
+) -> tuple[torch.Tensor | None, ...]:
+    """The same gradients with a graph of their own."""
+    with torch.enable_grad():
+        wide = x.to(_working(x.dtype))
+        y, _ = transform.normalize(wide, means_over(how.dims), how.eps, how.strength)
+        if noisy is not None:
+            y = y + (noisy - y).detach()
+        y = y if weight is None else y * weight
+        y = y if bias is None else y + bias
+        return transform.gradients(y, (x, weight, bias), grad, again=True)
+
+
+def plainly(function: Callable[..., Any], *given: Any) -> Any:
+    """A function as it is."""
+    return function(*given)
+
+
+def normalize(
+    x: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    how: How,
+    run: Runner = plainly,
+) -> tuple[torch.Tensor, Statistics]:
+    """Standardise, transform, add noise, scale and shift.
+
+    Args:
+        x: floating point.
+        weight, bias: broadcast against x.
+        how: to do it.
+        run: calls `forward` and `backward`, or what a compiler made of them.
+
+    Returns:
+        In the type of x, and what was found of each group, with `dims` kept as 1.
+    """
+    out, *found = Normalize.apply(x, weight, bias, how, run)  # type: ignore[no-untyped-call]
+    return out, Statistics(*found)
+
+
+def _count(x: torch.Tensor, how: How) -> int:
+    count = 1
+    for d in how.dims:  # a compiler follows no generator
+        count *= x.shape[d]
+    return count
+
+
+def _sign(h: torch.Tensor) -> torch.Tensor:
+    return torch.copysign(torch.ones((), dtype=h.dtype, device=h.device), h)
+
+
+def _working(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _profile(h: torch.Tensor, mean: Mean) -> tuple[Profile, torch.Tensor, torch.Tensor]:
+    """As `transform.profile`, and the means of `h a` and of `a`, in one pass over the values."""
+    t = h.abs()
+    length = torch.log1p(t)
+    grown = length + t * length
+    a = grown - t
+    product, mean_a, square = mean(h * a), mean(a), mean(a * a)
+    signed = mean(torch.copysign(length, h))
+    second = mean(t * (grown * length - 2 * a))
+    curvature = second + square - mean_a * mean_a - 2 * product * product
+    return Profile(product - signed, curvature), product, mean_a
+
+
+def _map(h: torch.Tensor, lmbda: torch.Tensor) -> torch.Tensor:
+    """`psi(h; lambda)`."""
+    length = torch.log1p(h.abs())
+    eta = 1 + _sign(h) * (lmbda - 1)
+    none = eta.abs() < _NO_ETA
+    size = torch.where(none, length, torch.expm1(eta * length) / torch.where(none, 1.0, eta))
+    return torch.copysign(size, h)
+
+
+def _slope(length: torch.Tensor, eta: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
+    """`d psi / d lambda`, from its series where `eta log(1 + t)` is small."""
+    z = eta * length
+    near = z.abs() < _SMALL
+    terms = 13 if e.dtype == torch.float64 else 6
+    series = torch.full_like(z, 1 / (math.factorial(terms - 1) * (terms + 1)))
+    for k in range(terms - 2, -1, -1):
+        series = series * z + 1 / (math.factorial(k) * (k + 2))
+    inverse = 1 / torch.where(near, 1.0, eta)
+    far = inverse * (e * (length - inverse) + inverse)
+    return torch.where(near, length * length * series, far)

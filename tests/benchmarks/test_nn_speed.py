@@ -1,0 +1,82 @@
+"""What normality normalization costs over the plain layers of torch.nn."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from pytest_benchmark.fixture import BenchmarkFixture
+from torch import nn
+
+import gaussprobe as gp
+from tests.benchmarks.conftest import Page, ratio
+
+ABOUT = (
+    "Forward and backward in training over the layer of torch.nn in its place, float32. `asked` is the most\n"
+    "that was allowed."
+)
+BATCH, TOKENS = (64, 64, 32, 32), (64, 197, 384)
+LAYERS: dict[str, tuple[Callable[..., nn.Module], Callable[[], nn.Module], tuple[int, ...]]] = {
+    "BatchNorm2d": (lambda **how: gp.nn.BatchNormalNorm2d(64, **how), lambda: nn.BatchNorm2d(64), BATCH),
+    "LayerNorm": (lambda **how: gp.nn.LayerNormalNorm(384, **how), lambda: nn.LayerNorm(384), TOKENS),
+}
+ASKED = {
+    ("BatchNorm2d", False, True): 9.0,
+    ("LayerNorm", False, True): 24.0,
+    ("BatchNorm2d", True, True): 4.5,
+    ("LayerNorm", True, True): 10.0,
+    ("BatchNorm2d", True, False): 3.5,
+    ("LayerNorm", True, False): 7.5,
+}
+_MMAP_MAX, _TRIM_THRESHOLD = -4, -1  # of mallopt, in malloc.h
+
+
+@pytest.fixture(autouse=True, scope="module")
+def pinned() -> Iterator[None]:
+    """Memory that was freed is used again, not given back: as in a training that has run for a while."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        pytest.skip("the C library has no mallopt")
+    mallopt(_MMAP_MAX, 0)
+    mallopt(_TRIM_THRESHOLD, 2**31 - 1)
+    yield
+    mallopt(_MMAP_MAX, 65_536)
+    mallopt(_TRIM_THRESHOLD, 128 * 1024)
+
+
+def passing(layer: nn.Module, shape: tuple[int, ...]) -> Callable[[], None]:
+    """Forward and backward."""
+    x, given = torch.randn(shape).requires_grad_(), torch.randn(shape)
+
+    def run() -> None:
+        layer(x).backward(given)
+
+    return run
+
+
+CASES = [*ASKED, ("BatchNorm2d", False, False), ("LayerNorm", False, False)]
+
+
+@pytest.mark.parametrize(("name", "compiled", "noise"), CASES)
+def test_layer(benchmark: BenchmarkFixture, page: Page, name: str, compiled: bool, noise: bool) -> None:
+    """A layer against its counterpart."""
+    make, plain, shape = LAYERS[name]
+    how = {} if noise else {"noise": 0.0}
+    benchmark.pedantic(lambda: None, rounds=1)
+    ours, theirs = passing(make(compile=compiled, **how), shape), passing(plain(), shape)
+    ours()
+    found = ratio(theirs, ours, 15)
+    asked = ASKED.get((name, compiled, noise))
+    page.add(
+        "Normality normalization",
+        ABOUT,
+        ("layer", "compiled", "noise", "times the plain layer (quartiles)", "asked", "ours"),
+        f"{name} {tuple(shape)}",
+        "yes" if compiled else "no",
+        "yes" if noise else "no",
+        str(found),
+        "" if asked is None else f"{asked:g}",
+        f"{found.ours * 1e3:.3g} ms",
+    )
