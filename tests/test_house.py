@@ -113,7 +113,7 @@ def lint_imports(house: Path) -> subprocess.CompletedProcess[str]:
     ("file", "line", "contract"),
     [
         ("reports/text.py", "import torch", "never a tensor"),
-        ("gaussprobe/stats/shapiro.py", "import gaussprobe.models", "know nothing of models"),
+        ("gaussprobe/stats/shapiro.py", "import gaussprobe.models", "know nothing of the pipeline"),
         ("gaussprobe/capture/layout.py", "import gaussprobe.scores", "one way"),
     ],
 )

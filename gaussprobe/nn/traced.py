@@ -20,8 +20,7 @@ from gaussprobe.nn.transform import Mean, Profile, Statistics, means_over
 Runner: TypeAlias = "Callable[..., Any]"
 
 _ROOT_2_OVER_PI = math.sqrt(2 / math.pi)
-# Below this |eta| the map is log(1 + t): its quotient would be 0 / 0.
-_NO_ETA = 1e-12
+# Below this |eta log(1 + t)| quotients come from their series.
 _SMALL = 0.25
 
 
@@ -85,10 +84,16 @@ class Kept(NamedTuple):
 
 def forward(
     x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None, how: How
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, Kept]:
-    """Result, noisy values before weight and bias, variance, whether lambda was held, and what is kept."""
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor, Kept]:
+    """Result, the noisy values that a weight learns from, variance, whether lambda was held, what is kept."""
     mean = means_over(how.dims)
-    h, middle, var = transform.standardise(x.to(_working(x.dtype)), mean, how.eps)
+    wide = x.to(_working(x.dtype))
+    first = mean(wide)
+    # What rounding left of the mean, and the variance, in one pass.
+    rest = mean(wide - first)
+    var = (mean((wide - first).square()) - rest.square()).clamp(min=0)
+    middle = first + rest
+    h = (wide - first - rest) * torch.rsqrt(var + how.eps)
     profile, product, center = _profile(h, mean)
     lmbda, held = transform.newton(profile, how.strength)
     y = _map(h, lmbda)
@@ -99,7 +104,7 @@ def forward(
     pull = torch.where(held, 0.0, -how.strength / (_count(x, how) * curvature))
     ratio = torch.where(held, 0.0, profile.slope / curvature)
     kept = Kept(middle, torch.rsqrt(var + how.eps), lmbda, pull, ratio, product, center)
-    noisy = y.to(x.dtype)
+    noisy = y.to(x.dtype) if how.noise and weight is not None else None
     if weight is not None:
         y = y * weight
     if bias is not None:
@@ -128,15 +133,18 @@ def backward(
     if bias is not None:
         grad_bias = g.sum_to_size(bias.shape).to(bias.dtype)
     if weight is not None:
-        learnt = _map(h, kept.lmbda) if noisy is None else noisy.to(dtype)
+        learnt = torch.copysign(_size(length, eta, e), h) if noisy is None else noisy.to(dtype)
         grad_weight = (g * learnt).sum_to_size(weight.shape).to(weight.dtype)
         g = g * weight
+    # All that is summed is summed in one pass: means of what comes through lambda need not know by how much.
     by_lmbda = kept.pull * _count(x, how) * mean(g * _slope(length, eta, e))
     u = 1 + 2 * t
     bend = length * (length * (1 + 2 * u) - 2 * (u + kept.center)) + 2 * t
     through = (1 + 4 * kept.ratio * kept.product) * (u * length - t) - 1 / (1 + t) - kept.ratio * sign * bend
-    g = g * e / (1 + t) + by_lmbda * through
-    found = kept.scale * (g - mean(g) - h * mean(g * h))
+    g = g * e / (1 + t)
+    level = mean(g) + by_lmbda * mean(through)
+    tilt = mean(g * h) + by_lmbda * mean(through * h)
+    found = kept.scale * (g + by_lmbda * through - level - h * tilt)
     return found.to(x.dtype), grad_weight, grad_bias
 
 
@@ -154,8 +162,7 @@ class Normalize(torch.autograd.Function):
     ) -> tuple[torch.Tensor, ...]:
         """As `normalize`."""
         out, noisy, var, held, kept = run(forward, x, weight, bias, how)
-        learnt = noisy if how.noise and weight is not None else None
-        ctx.save_for_backward(x, weight, bias, learnt, *kept)
+        ctx.save_for_backward(x, weight, bias, noisy, *kept)
         ctx.how, ctx.run = how, run
         ctx.mark_non_differentiable(kept.mean, var, kept.lmbda, held)
         return out, kept.mean, var, kept.lmbda, held
@@ -247,19 +254,37 @@ def _map(h: torch.Tensor, lmbda: torch.Tensor) -> torch.Tensor:
     """`psi(h; lambda)`."""
     length = torch.log1p(h.abs())
     eta = 1 + _sign(h) * (lmbda - 1)
-    none = eta.abs() < _NO_ETA
-    size = torch.where(none, length, torch.expm1(eta * length) / torch.where(none, 1.0, eta))
-    return torch.copysign(size, h)
+    return torch.copysign(_size(length, eta, torch.exp(eta * length)), h)
+
+
+def _size(length: torch.Tensor, eta: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
+    """`|psi| = (e - 1) / eta` with `e = exp(eta L)`, from its series where `eta L` is small."""
+    z = eta * length
+    near = z.abs() < _SMALL
+    terms = _terms(e.dtype)
+    series = _series(z, [1 / math.factorial(k + 1) for k in range(terms)])
+    return torch.where(near, length * series, (e - 1) / torch.where(near, 1.0, eta))
 
 
 def _slope(length: torch.Tensor, eta: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
-    """`d psi / d lambda`, from its series where `eta log(1 + t)` is small."""
+    """`d psi / d lambda`, from its series where `eta L` is small."""
     z = eta * length
     near = z.abs() < _SMALL
-    terms = 13 if e.dtype == torch.float64 else 6
-    series = torch.full_like(z, 1 / (math.factorial(terms - 1) * (terms + 1)))
-    for k in range(terms - 2, -1, -1):
-        series = series * z + 1 / (math.factorial(k) * (k + 2))
+    terms = _terms(e.dtype)
+    series = _series(z, [1 / (math.factorial(k) * (k + 2)) for k in range(terms)])
     inverse = 1 / torch.where(near, 1.0, eta)
     far = inverse * (e * (length - inverse) + inverse)
     return torch.where(near, length * length * series, far)
+
+
+def _terms(dtype: torch.dtype) -> int:
+    """How many terms of either series leave less than rounding does."""
+    return 13 if dtype == torch.float64 else 6
+
+
+def _series(z: torch.Tensor, coefficients: list[float]) -> torch.Tensor:
+    """A polynomial in z, the constant first."""
+    found = torch.full_like(z, coefficients[-1])
+    for coefficient in coefficients[-2::-1]:
+        found = found * z + coefficient
+    return found

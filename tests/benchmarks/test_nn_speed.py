@@ -72,7 +72,7 @@ def test_layer(benchmark: BenchmarkFixture, page: Page, name: str, compiled: boo
     page.add(
         "Normality normalization",
         ABOUT,
-        ("layer", "compiled", "noise", "times the plain layer (quartiles)", "asked", "ours"),
+        ("layer", "compiled", "noise", "times the plain layer (quartiles)", "asked", "plain layer"),
         f"{name} {tuple(shape)}",
         "yes" if compiled else "no",
         "yes" if noise else "no",
