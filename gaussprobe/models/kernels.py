@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from gaussprobe.nn.functional import How, check
+from gaussprobe.nn.layers import Normality
+
 _GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
 _CELL_GATES: dict[type[nn.Module], int] = {nn.RNNCell: 1, nn.GRUCell: 3, nn.LSTMCell: 4}
 Shape = tuple[int, ...]
@@ -35,8 +38,24 @@ def misfit(module: nn.Module) -> str | None:
             return _attention(module)
         if isinstance(module, nn.TransformerEncoderLayer):
             return _encoder_layer(module)
+        if isinstance(module, Normality):
+            return _normality(module)
     except KeyError as error:
         return f"it lacks {error.args[0]}"
+    return None
+
+
+def _normality(module: Normality) -> str | None:
+    state: Mapping[str, Any] = vars(module)
+    eps, strength, noise = (state[name] for name in ("eps", "strength", "noise"))
+    if any(type(number) not in (int, float) for number in (eps, strength, noise)):
+        return "its eps, strength or noise is no number"
+    if type(state["compiled"]) is not bool or state["_last"] is not None:
+        return "it holds what its class never saves"
+    try:
+        check(How(eps, strength, noise, state["noise_kind"]))
+    except ValueError as error:
+        return str(error)
     return None
 
 

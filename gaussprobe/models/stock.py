@@ -17,6 +17,7 @@ from torch import nn
 from gaussprobe.models.kernels import misfit
 from gaussprobe.models.pickles import Storage
 from gaussprobe.models.wording import printable
+from gaussprobe.nn import OURS
 
 TENSOR_MAKERS = {
     "torch._utils._rebuild_tensor",
@@ -73,7 +74,7 @@ class UnknownGlobalsError(UnsafeContentError):
 
 @cache
 def stock_classes() -> dict[str, type[nn.Module]]:
-    """Module classes defined in `torch.nn`, by the name a pickle gives them; lazy ones are left out."""
+    """Classes of `torch.nn` but for lazy ones, and of `gaussprobe.nn`, by the name a pickle gives them."""
 
     def subclasses(parent: type[nn.Module]) -> Iterator[type[nn.Module]]:
         for child in parent.__subclasses__():
@@ -87,6 +88,7 @@ def stock_classes() -> dict[str, type[nn.Module]]:
         if each.__module__.startswith("torch.nn.modules.") and not issubclass(each, lazy)
     }
     found["torch.nn.parallel.data_parallel.DataParallel"] = nn.DataParallel
+    found |= {f"{each.__module__}.{each.__qualname__}": each for each in OURS}
     # A class that claims to live in torch.nn.modules but is not found there is not stock.
     return {name: each for name, each in found.items() if _resolves(name, each)}
 

@@ -18,7 +18,22 @@ from gaussprobe.nn.layers import (
 )
 from gaussprobe.nn.swap import Change, Description, describe, gaussianize, restore
 
+# Every layer: what a file may hold besides those of torch.nn.
+OURS = (
+    BatchNormalNorm1d,
+    BatchNormalNorm2d,
+    BatchNormalNorm3d,
+    DecorrelatedBatchNormalNorm2d,
+    GroupNormalNorm,
+    InstanceNormalNorm1d,
+    InstanceNormalNorm2d,
+    InstanceNormalNorm3d,
+    LayerNormalNorm,
+    SyncBatchNormalNorm,
+)
+
 __all__ = [
+    "OURS",
     "BatchNormalNorm1d",
     "BatchNormalNorm2d",
     "BatchNormalNorm3d",

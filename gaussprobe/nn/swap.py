@@ -31,6 +31,7 @@ _COUNTERPARTS: tuple[tuple[type[nn.Module], type[layers.Normality]], ...] = (
     (nn.LayerNorm, layers.LayerNormalNorm),
     (nn.GroupNorm, layers.GroupNormalNorm),
 )
+_BACK = {ours: theirs for theirs, ours in _COUNTERPARTS}
 _BEFORE = "_before_gaussianize"
 
 
@@ -120,7 +121,8 @@ def gaussianize(
     for name, layer, target in chosen:
         before = type(layer)
         if not isinstance(layer, layers.Normality):
-            setattr(layer, _BEFORE, before)
+            # A class of the user's own is kept; of torch's, that there is a way back: a file can hold that.
+            setattr(layer, _BEFORE, True if before in _BACK.values() else before)
             layer.__class__ = target
         assert isinstance(layer, layers.Normality)
         standard = layers.LAYER_NOISE if target is layers.LayerNormalNorm else layers.NOISE
@@ -139,12 +141,14 @@ def restore(model: nn.Module) -> nn.Module:
         The model.
     """
     for name, layer in _layers(model):
-        before = getattr(layer, _BEFORE, None)
-        if before is not None and isinstance(layer, layers.Normality):
+        before = _before(layer)
+        if before is not None:
+            assert isinstance(layer, layers.Normality)
             layer.leave()
             delattr(layer, _BEFORE)
-            after, layer.__class__ = type(layer), before
-            _log.info("%s: %s -> %s", name or "(model)", after.__name__, before.__name__)
+            after = type(layer).__name__
+            layer.__class__ = before  # type: ignore[assignment]
+            _log.info("%s: %s -> %s", name or "(model)", after, before.__name__)
     return model
 
 
@@ -161,12 +165,20 @@ def describe(model: nn.Module) -> Description:
     for name, layer in _layers(model):
         kind = type(layer).__name__
         if isinstance(layer, layers.Normality):
-            before = getattr(layer, _BEFORE, type(layer)).__name__
-            changed.append(Change(name=name, before=before, after=kind))
+            before = _before(layer) or type(layer)
+            changed.append(Change(name=name, before=before.__name__, after=kind))
         else:
             reason = _refusal(layer) or "not asked for"
             unchanged.append(Change(name=name, before=kind, after=kind, reason=reason))
     return Description(changed=tuple(changed), unchanged=tuple(unchanged))
+
+
+def _before(layer: nn.Module) -> type[nn.Module] | None:
+    """What a changed layer was; None for one that was not changed."""
+    known = vars(layer).get(_BEFORE)
+    if not isinstance(layer, layers.Normality) or known is None:
+        return None
+    return known if isinstance(known, type) else _BACK[type(layer)]
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
