@@ -125,22 +125,23 @@ def backward(
     mean, dtype = means_over(how.dims), _working(x.dtype)
     h, g = (x.to(dtype) - kept.mean) * kept.scale, grad.to(dtype)
     t = h.abs()
-    length = torch.log1p(t)
-    sign = _sign(h)
-    eta = 1 + sign * (kept.lmbda - 1)
+    length = _log(t)
+    eta = 1 + _signed(kept.lmbda - 1, h)
     e = torch.exp(eta * length)
     grad_weight = grad_bias = None
     if bias is not None:
         grad_bias = g.sum_to_size(bias.shape).to(bias.dtype)
     if weight is not None:
-        learnt = torch.copysign(_size(length, eta, e), h) if noisy is None else noisy.to(dtype)
+        learnt = _signed(_size(length, eta, e), h) if noisy is None else noisy.to(dtype)
         grad_weight = (g * learnt).sum_to_size(weight.shape).to(weight.dtype)
         g = g * weight
     # All that is summed is summed in one pass: means of what comes through lambda need not know by how much.
     by_lmbda = kept.pull * _count(x, how) * mean(g * _slope(length, eta, e))
     u = 1 + 2 * t
     bend = length * (length * (1 + 2 * u) - 2 * (u + kept.center)) + 2 * t
-    through = (1 + 4 * kept.ratio * kept.product) * (u * length - t) - 1 / (1 + t) - kept.ratio * sign * bend
+    through = (
+        (1 + 4 * kept.ratio * kept.product) * (u * length - t) - 1 / (1 + t) - _signed(kept.ratio * bend, h)
+    )
     g = g * e / (1 + t)
     level = mean(g) + by_lmbda * mean(through)
     tilt = mean(g * h) + by_lmbda * mean(through * h)
@@ -229,8 +230,14 @@ def _count(x: torch.Tensor, how: How) -> int:
     return count
 
 
-def _sign(h: torch.Tensor) -> torch.Tensor:
-    return torch.copysign(torch.ones((), dtype=h.dtype, device=h.device), h)
+def _signed(size: torch.Tensor | float, h: torch.Tensor) -> torch.Tensor:
+    """A size with the sign of h; faster than copysign."""
+    return torch.where(h >= 0, size, -size)
+
+
+def _log(t: torch.Tensor) -> torch.Tensor:
+    """`log(1 + t)`; of float32 to its rounding at 1, which is that of all that comes of it."""
+    return torch.log1p(t) if t.dtype == torch.float64 else torch.log(1 + t)
 
 
 def _working(dtype: torch.dtype) -> torch.dtype:
@@ -240,11 +247,11 @@ def _working(dtype: torch.dtype) -> torch.dtype:
 def _profile(h: torch.Tensor, mean: Mean) -> tuple[Profile, torch.Tensor, torch.Tensor]:
     """As `transform.profile`, and the means of `h a` and of `a`, in one pass over the values."""
     t = h.abs()
-    length = torch.log1p(t)
+    length = _log(t)
     grown = length + t * length
     a = grown - t
     product, mean_a, square = mean(h * a), mean(a), mean(a * a)
-    signed = mean(torch.copysign(length, h))
+    signed = mean(_signed(length, h))
     second = mean(t * (grown * length - 2 * a))
     curvature = second + square - mean_a * mean_a - 2 * product * product
     return Profile(product - signed, curvature), product, mean_a
@@ -252,9 +259,9 @@ def _profile(h: torch.Tensor, mean: Mean) -> tuple[Profile, torch.Tensor, torch.
 
 def _map(h: torch.Tensor, lmbda: torch.Tensor) -> torch.Tensor:
     """`psi(h; lambda)`."""
-    length = torch.log1p(h.abs())
-    eta = 1 + _sign(h) * (lmbda - 1)
-    return torch.copysign(_size(length, eta, torch.exp(eta * length)), h)
+    length = _log(h.abs())
+    eta = 1 + _signed(lmbda - 1, h)
+    return _signed(_size(length, eta, torch.exp(eta * length)), h)
 
 
 def _size(length: torch.Tensor, eta: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
