@@ -36,6 +36,7 @@ calibrate: $(STAMP)
 	$(BIN)/python -m tests.calibration.power --out docs/power.md
 	$(BIN)/python -m tests.calibration.intervals --out docs/intervals.md
 	$(BIN)/python -m tests.calibration.verdicts --out docs/method.md
+	$(BIN)/python -m tests.calibration.normality --out docs/normality.md
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.calibration.events --out docs/events.md
 
 # The Monte Carlo tables shipped in gaussprobe/stats/data.
