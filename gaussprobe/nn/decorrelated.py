@@ -100,7 +100,7 @@ class DecorrelatedBatchNormalNorm2d(Normality, _NormBase):
                 f"running_mean should contain {input.shape[1]} elements not {self.num_features}"
             )
         n_values = input.numel() // max(1, self.num_features)
-        x = input.to(torch.float64 if input.dtype == torch.float64 else torch.float32)
+        x = input.to(transform.working(input.dtype))
         x = x.transpose(0, 1).reshape(self.num_features // self.group_size, self.group_size, -1)
         if self.training or self.running_mean is None:
             if n_values <= 1:

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple, TypeAlias, get_args
 import torch
 
 from gaussprobe.nn import compiled, kernel, traced, transform
+from gaussprobe.nn.blockwise import Settings
 from gaussprobe.nn.layout import grouped, per_group
 from gaussprobe.nn.transform import Mean, Statistics
 
@@ -72,7 +73,7 @@ def yeo_johnson(x: torch.Tensor, lmbda: torch.Tensor | float) -> torch.Tensor:
         Yeo & Johnson (2000), Biometrika 87, equation 2.1.
     """
     _check_floating(x)
-    wide = x.to(_working(x.dtype))
+    wide = x.to(transform.working(x.dtype))
     lmbda = torch.as_tensor(lmbda, dtype=wide.dtype, device=wide.device)
     return transform.yeo_johnson(wide, lmbda).to(x.dtype)
 
@@ -106,7 +107,7 @@ def newton_lambda(h: torch.Tensor, dim: Dim, *, strength: float = 1.0, keepdim: 
     check(How(strength=strength))
     dims = dimensions(h, dim)
     mean = transform.means_over(dims)
-    lmbda, _ = transform.newton(transform.profile(h.to(_working(h.dtype)), mean), strength)
+    lmbda, _ = transform.newton(transform.profile(h.to(transform.working(h.dtype)), mean), strength)
     return lmbda if keepdim else lmbda.squeeze(dims)
 
 
@@ -181,7 +182,7 @@ def normalize(
         return like(affine(noisy(y, how), weight, bias).to(x.dtype), x), statistics
     if mean is not None or not fused(x):
         mean = mean or transform.means_over(dims)
-        y, statistics = transform.normalize(x.to(_working(x.dtype)), mean, how.eps, how.strength)
+        y, statistics = transform.normalize(x.to(transform.working(x.dtype)), mean, how.eps, how.strength)
         return affine(noisy(y, how, mean), weight, bias).to(x.dtype), statistics
     if compile or not by_hand(x):
         settings = traced.How(dims, how.eps, how.strength, how.noise, how.kind == "scaled")
@@ -205,7 +206,7 @@ def _by_hand(
         back = tuple(order.index(d) for d in range(x.ndim))
         return like(y.permute(back), x), Statistics(*(each.permute(back) for each in statistics))
     fits = _fits(weight, bias, x, dims)
-    settings = kernel.Settings(how.eps, how.strength, how.noise, how.kind == "scaled", fits == "inner")
+    settings = Settings(how.eps, how.strength, how.noise, how.kind == "scaled", fits == "inner")
     inside = (None, None) if fits is None else (_flat(weight), _flat(bias))
     y, found = kernel.normalize(x, dims, settings, *inside)
     shape = per_group(x.shape, dims)
@@ -234,7 +235,7 @@ def apply_known(
         inside = (None, None) if fits is None else (_flat(weight), _flat(bias))
         y = kernel.apply_known(x, dims, known, eps, *inside, inner=fits == "inner")
         return like(y if fits is not None else affine(y, weight, bias).to(x.dtype), x)
-    shape, dtype = per_group(x.shape, dims), _working(x.dtype)
+    shape, dtype = per_group(x.shape, dims), transform.working(x.dtype)
     shaped = Statistics(*(each.detach().to(dtype).view(shape) for each in known))
     return affine(transform.apply_known(x.to(dtype), shaped, eps), weight, bias).to(x.dtype)
 
@@ -276,10 +277,6 @@ def _check_floating(x: torch.Tensor) -> None:
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
         got = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
         raise ValueError(f"x must be a floating-point tensor; got {got}")
-
-
-def _working(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def _fits(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 import torch
 
 from gaussprobe.nn import transform
-from gaussprobe.nn.transform import Mean, Profile, Statistics, means_over
+from gaussprobe.nn.transform import Kept, Mean, Profile, Statistics, means_over
 
 # Calls a function of tensors, or what a compiler made of it.
 Runner: TypeAlias = "Callable[..., Any]"
@@ -70,24 +70,12 @@ class How(NamedTuple):
     scaled: bool
 
 
-class Kept(NamedTuple):
-    """What a backward pass needs of each group, with `dims` kept as 1; names as in `kernel`."""
-
-    mean: torch.Tensor
-    scale: torch.Tensor
-    lmbda: torch.Tensor
-    pull: torch.Tensor
-    ratio: torch.Tensor
-    product: torch.Tensor
-    center: torch.Tensor
-
-
 def forward(
     x: torch.Tensor, weight: torch.Tensor | None, bias: torch.Tensor | None, how: How
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor, Kept]:
     """Result, the noisy values that a weight learns from, variance, whether lambda was held, what is kept."""
     mean = means_over(how.dims)
-    wide = x.to(_working(x.dtype))
+    wide = x.to(transform.working(x.dtype))
     first = mean(wide)
     # What rounding left of the mean, and the variance, in one pass.
     rest = mean(wide - first)
@@ -122,7 +110,7 @@ def backward(
     how: How,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     """Gradients of input, weight and bias."""
-    mean, dtype = means_over(how.dims), _working(x.dtype)
+    mean, dtype = means_over(how.dims), transform.working(x.dtype)
     h, g = (x.to(dtype) - kept.mean) * kept.scale, grad.to(dtype)
     t = h.abs()
     length = _log(t)
@@ -187,7 +175,7 @@ def _again(
 ) -> tuple[torch.Tensor | None, ...]:
     """The same gradients with a graph of their own."""
     with torch.enable_grad():
-        wide = x.to(_working(x.dtype))
+        wide = x.to(transform.working(x.dtype))
         y, _ = transform.normalize(wide, means_over(how.dims), how.eps, how.strength)
         if noisy is not None:
             y = y + (noisy - y).detach()
@@ -238,10 +226,6 @@ def _signed(size: torch.Tensor | float, h: torch.Tensor) -> torch.Tensor:
 def _log(t: torch.Tensor) -> torch.Tensor:
     """`log(1 + t)`; of float32 to its rounding at 1, which is that of all that comes of it."""
     return torch.log1p(t) if t.dtype == torch.float64 else torch.log(1 + t)
-
-
-def _working(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def _profile(h: torch.Tensor, mean: Mean) -> tuple[Profile, torch.Tensor, torch.Tensor]:

@@ -39,6 +39,31 @@ class Profile(NamedTuple):
     curvature: torch.Tensor
 
 
+class Kept(NamedTuple):
+    """What a backward pass needs of each group, broadcast against it.
+
+    Args:
+        mean, scale, lmbda: of the forward pass; scale is `1 / sqrt(var + eps)`.
+        pull: `-strength / (N curvature)`, 0 where lambda was held.
+        ratio: `slope / curvature`, 0 where it was held.
+        product: `mean(h a)`.
+        center: `mean(a)`.
+    """
+
+    mean: torch.Tensor
+    scale: torch.Tensor
+    lmbda: torch.Tensor
+    pull: torch.Tensor
+    ratio: torch.Tensor
+    product: torch.Tensor
+    center: torch.Tensor
+
+
+def working(dtype: torch.dtype) -> torch.dtype:
+    """The precision of the work on values of a type: float32, of float64 float64."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
 def means_over(dims: tuple[int, ...]) -> Mean:
     """Means over `dims`, which are kept as 1."""
     return lambda values: values.mean(dims, keepdim=True)

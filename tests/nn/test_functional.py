@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck, gradgradcheck
 
-from gaussprobe.nn import functional, kernel, transform
+from gaussprobe.nn import blockwise, functional, transform
 from gaussprobe.nn.functional import newton_lambda, normality_normalize, yeo_johnson
 from tests.nn import paper
 
@@ -100,7 +100,7 @@ def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     weight = torch.randn(1, 5, 1, requires_grad=True)
     found = []
     for size in (1, 60, 2**19):
-        monkeypatch.setattr(kernel, "BLOCK", size)
+        monkeypatch.setattr(blockwise, "BLOCK", size)
         y = normality_normalize(x, (0, 2), weight=weight)
         found.append((y, *torch.autograd.grad(y.square().sum(), (x, weight))))
     for other in found[1:]:
