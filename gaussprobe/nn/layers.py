@@ -13,6 +13,9 @@ from gaussprobe.nn.functional import How, NoiseKind
 from gaussprobe.nn.sync import Across, across
 from gaussprobe.nn.transform import Mean, Statistics
 
+# What `begin` sets on a layer, besides a buffer of running lambda.
+TAKEN = ("noise", "strength", "noise_kind", "compiled", "_last")
+
 NOISE = 0.4
 LAYER_NOISE = 1.0
 
@@ -50,7 +53,7 @@ class Normality(nn.Module):
 
     def leave(self) -> None:
         """Give it up again."""
-        for name in ("noise", "strength", "noise_kind", "compiled", "_last"):
+        for name in TAKEN:
             delattr(self, name)
 
     def _how(self) -> How:
@@ -134,7 +137,7 @@ class _Tracking(Normality, _NormBase):
     def _track(self, found: Statistics, n_values: int, instances: int = 1) -> None:
         """Update the running averages, in place; several instances of a channel count by their mean."""
         known = self._tracked()
-        if known is None:
+        if known is None or not n_values:  # an empty batch says nothing
             return
         factor: float | torch.Tensor = 0.0 if self.momentum is None else self.momentum
         if self.num_batches_tracked is not None and self._counts:
@@ -181,7 +184,7 @@ class _BatchNormalNorm(_Tracking):
             return functional.apply_known(input, dims, known, self.eps, weight, bias)
         others = self._others(input, dims)
         n_values = input.numel() // max(1, input.shape[1]) if others is None else others.n_values
-        if self.training and n_values <= 1:
+        if self.training and n_values == 1:
             raise ValueError(
                 f"Expected more than 1 value per channel when training, got input size {input.shape}"
             )
@@ -271,7 +274,7 @@ class _InstanceNormalNorm(_Tracking, nn.modules.instancenorm._InstanceNorm):
         if known is not None:
             return functional.apply_known(input, (0, *dims), known, self.eps, weight, bias)
         n_values = input.shape[2:].numel()
-        if n_values <= 1:
+        if n_values == 1:
             raise ValueError(
                 f"Expected more than 1 spatial element when training, got input size {input.shape}"
             )

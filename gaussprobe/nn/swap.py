@@ -224,4 +224,5 @@ def _refusal(layer: nn.Module) -> str:
         return "it is parametrized"
     if type(layer).forward is not stock.forward or "forward" in vars(layer):
         return f"its forward is its own, not that of {stock.__name__}"
-    return ""
+    own = [name for name in (*layers.TAKEN, "running_lambda") if hasattr(layer, name)]
+    return f"it has a {own[0]!r} of its own" if own else ""

@@ -305,6 +305,16 @@ def test_bad_input_is_refused_as_torch_does(
     assert str(ours.value) == str(theirs.value)
 
 
+@pytest.mark.parametrize("name", ["BatchNorm1d", "BatchNorm2d", "LayerNorm", "GroupNorm"])
+def test_an_empty_batch_passes(name: str) -> None:
+    """As in torch.nn; running averages stay."""
+    make, _, arguments, shape, _ = PAIRS[name]
+    layer = make(*arguments).train()
+    before = copy.deepcopy(layer.state_dict())
+    assert layer(torch.empty(0, *shape[1:])).shape == (0, *shape[1:])
+    assert all(torch.equal(value, before[key]) for key, value in layer.state_dict().items())
+
+
 @pytest.mark.parametrize("bad", [{"noise": -1}, {"strength": 2.0}, {"noise_kind": "none"}])
 def test_bad_options(bad: dict[str, Any]) -> None:
     """Refused when the layer is made."""

@@ -154,6 +154,15 @@ def test_what_cannot_be_changed_says_why() -> None:
     model[0](torch.randn(4, 3))  # takes torch's hooks off
 
 
+def test_an_attribute_of_the_users_is_not_written_over() -> None:
+    """A layer that already has what ours would set stays as it is."""
+    model = nn.Sequential(nn.LayerNorm(4), nn.LayerNorm(4))
+    model[0].noise = "mine"
+    gp.nn.gaussianize(model)
+    assert [one.reason for one in gp.nn.describe(model).unchanged] == ["it has a 'noise' of its own"]
+    assert gp.nn.restore(model)[0].noise == "mine"
+
+
 def test_patterns_and_the_root() -> None:
     """`include` and `exclude` go by names; a model may itself be the layer."""
     model = trained()
