@@ -99,6 +99,12 @@ class DecorrelatedBatchNormalNorm2d(Normality, _NormBase):
             raise RuntimeError(
                 f"running_mean should contain {input.shape[1]} elements not {self.num_features}"
             )
+        functional.check_floating(input)
+        kind = input.device.type if input.device.type != "meta" else "cpu"
+        with torch.autocast(kind, enabled=False):  # or whitening would be done in bfloat16
+            return self._normalized(input)
+
+    def _normalized(self, input: torch.Tensor) -> torch.Tensor:
         n_values = input.numel() // max(1, self.num_features)
         x = input.to(transform.working(input.dtype))
         x = x.transpose(0, 1).reshape(self.num_features // self.group_size, self.group_size, -1)
@@ -128,8 +134,7 @@ class DecorrelatedBatchNormalNorm2d(Normality, _NormBase):
         lmbda, held = transform.newton(transform.profile(h, mean), self.strength)
         var = torch.diagonal(covariance, dim1=1, dim2=2).unsqueeze(2)
         found = Statistics(*(each.detach() for each in (center, var, lmbda, held)))
-        if not torch.compiler.is_compiling():
-            self._last = found
+        self._remember(found)
         if self.training:
             self._track(found, whitening.detach())
         return functional.noisy(transform.yeo_johnson(h, lmbda), self._how(), mean)
@@ -148,9 +153,9 @@ class DecorrelatedBatchNormalNorm2d(Normality, _NormBase):
         if self.running_mean is None or self.num_batches_tracked is None:
             return
         self.num_batches_tracked.add_(1)
-        factor = self.momentum
-        if factor is None:
-            factor = 1.0 / float(self.num_batches_tracked)
+        factor: float | torch.Tensor = 0.0 if self.momentum is None else self.momentum
+        if self.momentum is None:
+            factor = 1.0 / self.num_batches_tracked.to(torch.float32)
         for running, now in (
             (self.running_mean, found.mean),
             (self.running_whitening, whitening),

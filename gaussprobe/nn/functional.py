@@ -9,7 +9,7 @@ import torch
 
 from gaussprobe.nn import compiled, kernel, traced, transform
 from gaussprobe.nn.blockwise import Settings
-from gaussprobe.nn.layout import grouped, per_group
+from gaussprobe.nn.layout import as_groups, dense, per_group
 from gaussprobe.nn.transform import Mean, Statistics
 
 NoiseKind: TypeAlias = Literal["scaled", "unscaled", "gaussian_dropout"]
@@ -72,7 +72,7 @@ def yeo_johnson(x: torch.Tensor, lmbda: torch.Tensor | float) -> torch.Tensor:
     Reference:
         Yeo & Johnson (2000), Biometrika 87, equation 2.1.
     """
-    _check_floating(x)
+    check_floating(x)
     wide = x.to(transform.working(x.dtype))
     lmbda = torch.as_tensor(lmbda, dtype=wide.dtype, device=wide.device)
     return transform.yeo_johnson(wide, lmbda).to(x.dtype)
@@ -103,7 +103,7 @@ def newton_lambda(h: torch.Tensor, dim: Dim, *, strength: float = 1.0, keepdim: 
     Reference:
         Eftekhari & Papyan (2025), ICML, arXiv:2505.00685, section 3.
     """
-    _check_floating(h)
+    check_floating(h)
     check(How(strength=strength))
     dims = dimensions(h, dim)
     mean = transform.means_over(dims)
@@ -150,7 +150,7 @@ def normality_normalize(
     Reference:
         Eftekhari & Papyan (2025), ICML, arXiv:2505.00685, algorithm 1; figure 7 for the kinds of noise.
     """
-    _check_floating(x)
+    check_floating(x)
     how = How(eps, strength, noise, noise_kind)
     check(how)
     return normalize(x, dimensions(x, dim), how, weight, bias)[0]
@@ -199,16 +199,17 @@ def _by_hand(
     bias: torch.Tensor | None,
 ) -> tuple[torch.Tensor, Statistics]:
     """By the kernel."""
-    if not grouped(x, dims):
+    packed = dense(x, dims)
+    if packed is None:
         order, last = _dims_last(x, dims)
         moved = [None if each is None else _full(each, x).permute(order) for each in (weight, bias)]
         y, statistics = _by_hand(x.permute(order).contiguous(), last, how, *moved)
         back = tuple(order.index(d) for d in range(x.ndim))
         return like(y.permute(back), x), Statistics(*(each.permute(back) for each in statistics))
-    fits = _fits(weight, bias, x, dims)
+    fits = _fits(weight, bias, packed, dims)
     settings = Settings(how.eps, how.strength, how.noise, how.kind == "scaled", fits == "inner")
     inside = (None, None) if fits is None else (_flat(weight), _flat(bias))
-    y, found = kernel.normalize(x, dims, settings, *inside)
+    y, found = kernel.normalize(packed, dims, settings, *inside)
     shape = per_group(x.shape, dims)
     if fits is None:
         y = affine(y, weight, bias).to(x.dtype)
@@ -230,10 +231,11 @@ def apply_known(
         known: of each group.
         eps: added to the variance.
     """
-    fits = _fits(weight, bias, x, dims)
-    if by_hand(x):
+    packed = dense(x, dims) if by_hand(x) else None
+    if packed is not None:
+        fits = _fits(weight, bias, packed, dims)
         inside = (None, None) if fits is None else (_flat(weight), _flat(bias))
-        y = kernel.apply_known(x, dims, known, eps, *inside, inner=fits == "inner")
+        y = kernel.apply_known(packed, dims, known, eps, *inside, inner=fits == "inner")
         return like(y if fits is not None else affine(y, weight, bias).to(x.dtype), x)
     shape, dtype = per_group(x.shape, dims), transform.working(x.dtype)
     shaped = Statistics(*(each.detach().to(dtype).view(shape) for each in known))
@@ -256,6 +258,7 @@ def fused(x: torch.Tensor) -> bool:
         torch.compiler.is_exporting()
         or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
         or torch._C._are_functorch_transforms_active()
+        or torch.autograd.forward_ad._current_level >= 0
         or x.numel() == 0
     )
 
@@ -273,7 +276,12 @@ def dimensions(x: torch.Tensor, dim: Dim) -> tuple[int, ...]:
     return tuple(dims)
 
 
-def _check_floating(x: torch.Tensor) -> None:
+def check_floating(x: torch.Tensor) -> None:
+    """Refuse what is no floating-point tensor.
+
+    Raises:
+        ValueError: saying what came.
+    """
     if not isinstance(x, torch.Tensor) or not x.is_floating_point():
         got = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
         raise ValueError(f"x must be a floating-point tensor; got {got}")
@@ -288,7 +296,9 @@ def _fits(
     shapes = [[1] * (x.ndim - each.ndim) + list(each.shape) for each in (weight, bias) if each is not None]
     if all(shape == group for shape in shapes):
         return "group"
-    return "inner" if all(shape == inner for shape in shapes) else None
+    groups = as_groups(x, dims)
+    whole = groups is not None and groups.shape[0] == 1  # else a place within a group is not one index
+    return "inner" if whole and all(shape == inner for shape in shapes) else None
 
 
 def _dims_last(x: torch.Tensor, dims: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:

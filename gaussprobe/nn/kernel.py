@@ -106,8 +106,7 @@ def _backward(
     with_bias: bool,
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     """Gradients of input, weight and bias."""
-    if grad.stride() != x.stride() or grad.dtype != x.dtype:
-        grad = torch.empty_like(x).copy_(grad)
+    grad = _like(grad, x)
     out = torch.empty_like(x)
     groups, given, into = (_groups(each, dims) for each in (x, grad, out))
     learnt = None if noisy is None else _groups(noisy, dims)
@@ -185,6 +184,8 @@ def _again(
 ) -> tuple[torch.Tensor | None, ...]:
     """The same gradients with a graph of their own."""
     with torch.enable_grad():
+        grad = _like(grad, x)  # before x is another: an alias, for weight and x may come of each other
+        x, weight, bias = transform.aliases(x, weight, bias)
         groups, into = _groups(x, dims), _groups(grad, dims)
         y, _ = transform.normalize(groups, transform.means_over((0, 2)), settings.eps, settings.strength)
         if noisy is not None:
@@ -229,14 +230,19 @@ class Apply(torch.autograd.Function):
         x, weight, bias, mean, scale, lmbda = ctx.saved_tensors
         again = torch.is_grad_enabled()
         with torch.enable_grad():
-            x, weight, bias = (
-                each if again or each is None else each.detach().requires_grad_(each.requires_grad)
-                for each in (x, weight, bias)
-            )
+            given = _groups(_like(grad, x), ctx.dims)
+            x, weight, bias = transform.aliases(x, weight, bias, detached=not again)
             h = (_groups(x, ctx.dims) - mean) * scale
             y = _scaled(transform.yeo_johnson(h, lmbda), weight, bias, ctx.inner)
-            found = transform.gradients(y, (x, weight, bias), _groups(grad, ctx.dims), again)
+            found = transform.gradients(y, (x, weight, bias), given, again)
         return (*found, None, None, None, None, None)
+
+
+def _like(grad: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """A gradient in the type and layout of what it is of."""
+    if grad.stride() == x.stride() and grad.dtype == x.dtype:
+        return grad
+    return torch.empty_like(x).copy_(grad)
 
 
 def _scaled(
@@ -260,7 +266,7 @@ def normalize(
     """Standardise, transform, add noise, scale and shift.
 
     Args:
-        x: on the CPU, floating point.
+        x: on the CPU, floating point, with a view of its groups (`layout.dense`).
         dims: not negative, ascending: dimensions that are normalized over.
         settings: how.
         weight, bias: one value to each group, or to each place within one: see `Settings`.
@@ -268,8 +274,7 @@ def normalize(
     Returns:
         In the type and memory format of x, and what was found of each group, `(1, G, 1)` each.
     """
-    dense = _dense(x, dims)
-    out, *found = Normalize.apply(dense, weight, bias, dims, settings)  # type: ignore[no-untyped-call]
+    out, *found = Normalize.apply(x, weight, bias, dims, settings)  # type: ignore[no-untyped-call]
     return out, Statistics(*found)
 
 
@@ -291,14 +296,9 @@ def apply_known(
         eps: added to the variance.
     """
     dtype = transform.working(x.dtype)
-    mean, var, lmbda = (each.detach().to(dtype).view(1, -1, 1) for each in known[:3])
+    # Copies: running averages may be updated before the backward pass.
+    mean, var, lmbda = (each.detach().to(dtype, copy=True).view(1, -1, 1) for each in known[:3])
     scale = torch.rsqrt(var + eps)
-    given = (_dense(x, dims), weight, bias, mean, scale, lmbda, dims, inner)
+    given = (x, weight, bias, mean, scale, lmbda, dims, inner)
     found: torch.Tensor = Apply.apply(*given)  # type: ignore[no-untyped-call]
     return found
-
-
-def _dense(x: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
-    """x, or a copy of which each group can be seen."""
-    dense = torch.empty_like(x).stride() == x.stride()
-    return x if dense and as_groups(x, dims) is not None else x.contiguous()

@@ -16,6 +16,9 @@ from gaussprobe.nn.transform import Mean, Statistics
 # What `begin` sets on a layer, besides a buffer of running lambda.
 TAKEN = ("noise", "strength", "noise_kind", "compiled", "_last")
 
+# Where `gaussianize` keeps what a layer was: a class of the user's own, or that it was its counterpart.
+BEFORE = "_before_gaussianize"
+
 NOISE = 0.4
 LAYER_NOISE = 1.0
 
@@ -68,11 +71,15 @@ class Normality(nn.Module):
         bias: torch.Tensor | None,
         mean: Mean | None = None,
     ) -> tuple[torch.Tensor, Statistics]:
+        functional.check_floating(x)
         y, found = functional.normalize(x, dims, self._how(), weight, bias, mean=mean, compile=self.compiled)
         found = Statistics(*(each.detach() for each in found))
-        if not torch.compiler.is_compiling():
-            self._last = found
+        self._remember(found)
         return y, found
+
+    def _remember(self, found: Statistics) -> None:
+        if not (torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active()):
+            self._last = found
 
     @property
     def last_lambda(self) -> torch.Tensor | None:
@@ -137,8 +144,8 @@ class _Tracking(Normality, _NormBase):
     def _track(self, found: Statistics, n_values: int, instances: int = 1) -> None:
         """Update the running averages, in place; several instances of a channel count by their mean."""
         known = self._tracked()
-        if known is None or not n_values:  # an empty batch says nothing
-            return
+        if known is None or not self.track_running_stats or not found.mean.numel() or not n_values:
+            return  # an empty batch says nothing
         factor: float | torch.Tensor = 0.0 if self.momentum is None else self.momentum
         if self.num_batches_tracked is not None and self._counts:
             self.num_batches_tracked.add_(1)
@@ -241,6 +248,8 @@ class SyncBatchNormalNorm(_BatchNormalNorm):
         """
         for layer in module.modules():
             if isinstance(layer, _BatchNormalNorm):
+                if vars(layer).get(BEFORE) is True:
+                    setattr(layer, BEFORE, COUNTERPARTS[type(layer)])
                 layer.__class__ = cls
                 layer.process_group = process_group
         return module
@@ -270,7 +279,7 @@ class _InstanceNormalNorm(_Tracking, nn.modules.instancenorm._InstanceNorm):
     def _apply_instance_norm(self, input: torch.Tensor) -> torch.Tensor:
         dims = tuple(range(2, input.ndim))
         weight, bias = (functional.by_channel(each, input) for each in (self.weight, self.bias))
-        known = None if self.training else self._tracked()
+        known = None if self.training or not self.track_running_stats else self._tracked()
         if known is not None:
             return functional.apply_known(input, (0, *dims), known, self.eps, weight, bias)
         n_values = input.shape[2:].numel()
@@ -368,3 +377,16 @@ class GroupNormalNorm(Normality, nn.GroupNorm):
         weight, bias = (None if each is None else each.view(shape) for each in (self.weight, self.bias))
         dims = tuple(range(2, apart.ndim))
         return self._normalize(apart, dims, weight, bias)[0].flatten(1, 2)
+
+
+COUNTERPARTS: dict[type[Normality], type[nn.Module]] = {
+    SyncBatchNormalNorm: nn.SyncBatchNorm,
+    BatchNormalNorm1d: nn.BatchNorm1d,
+    BatchNormalNorm2d: nn.BatchNorm2d,
+    BatchNormalNorm3d: nn.BatchNorm3d,
+    InstanceNormalNorm1d: nn.InstanceNorm1d,
+    InstanceNormalNorm2d: nn.InstanceNorm2d,
+    InstanceNormalNorm3d: nn.InstanceNorm3d,
+    LayerNormalNorm: nn.LayerNorm,
+    GroupNormalNorm: nn.GroupNorm,
+}

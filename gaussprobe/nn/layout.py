@@ -34,12 +34,22 @@ def as_groups(x: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor | None:
     return None if found is None else found.t().unsqueeze(0)
 
 
-def grouped(x: torch.Tensor, dims: tuple[int, ...]) -> bool:
-    """Whether there is such a view of x or of its copy in contiguous memory."""
-    return (
-        as_groups(x, dims) is not None
-        or as_groups(torch.empty_like(x, device="meta").contiguous(), dims) is not None
-    )
+def dense(x: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor | None:
+    """x, or its copy in contiguous memory, where that and what is made like it have that view; else None."""
+    if _usable(x, dims):
+        return x
+    if _usable(torch.empty(x.shape, device="meta"), dims):
+        return x.clone(memory_format=torch.contiguous_format)
+    return None
+
+
+def _usable(x: torch.Tensor, dims: tuple[int, ...]) -> bool:
+    like = torch.empty_like(x)
+    steps = zip(x.shape, x.stride(), like.stride(), strict=True)
+    if any(size > 1 and a != b for size, a, b in steps):
+        return False
+    found, other = as_groups(x, dims), as_groups(like, dims)
+    return found is not None and other is not None and found.shape == other.shape
 
 
 def _view(x: torch.Tensor, shape: list[int]) -> torch.Tensor | None:

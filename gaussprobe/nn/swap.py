@@ -19,20 +19,11 @@ from gaussprobe.nn.functional import How
 
 _log = logging.getLogger("gaussprobe")
 
-# The first class that a layer is an instance of decides; `forward` must be that class's own.
-_COUNTERPARTS: tuple[tuple[type[nn.Module], type[layers.Normality]], ...] = (
-    (nn.SyncBatchNorm, layers.SyncBatchNormalNorm),
-    (nn.BatchNorm1d, layers.BatchNormalNorm1d),
-    (nn.BatchNorm2d, layers.BatchNormalNorm2d),
-    (nn.BatchNorm3d, layers.BatchNormalNorm3d),
-    (nn.InstanceNorm1d, layers.InstanceNormalNorm1d),
-    (nn.InstanceNorm2d, layers.InstanceNormalNorm2d),
-    (nn.InstanceNorm3d, layers.InstanceNormalNorm3d),
-    (nn.LayerNorm, layers.LayerNormalNorm),
-    (nn.GroupNorm, layers.GroupNormalNorm),
+# The first class that a layer is an instance of decides; its methods must be that class's own.
+_METHODS = (
+    *("forward", "__call__", "_check_input_dim", "_apply_instance_norm", "_handle_no_batch_input"),
+    "_get_no_batch_dim",
 )
-_BACK = {ours: theirs for theirs, ours in _COUNTERPARTS}
-_BEFORE = "_before_gaussianize"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,11 +113,13 @@ def gaussianize(
         before = type(layer)
         if not isinstance(layer, layers.Normality):
             # A class of the user's own is kept; of torch's, that there is a way back: a file can hold that.
-            setattr(layer, _BEFORE, True if before in _BACK.values() else before)
+            setattr(layer, layers.BEFORE, True if before in layers.COUNTERPARTS.values() else before)
             layer.__class__ = target
+            assert isinstance(layer, layers.Normality)
+            layer.begin(0.0, strength)
         assert isinstance(layer, layers.Normality)
         standard = layers.LAYER_NOISE if target is layers.LayerNormalNorm else layers.NOISE
-        layer.begin(standard if noise is None else noise, strength)
+        layer.noise, layer.strength = standard if noise is None else noise, strength
         _log.info("%s: %s -> %s", name or "(model)", before.__name__, type(layer).__name__)
     return model
 
@@ -145,7 +138,7 @@ def restore(model: nn.Module) -> nn.Module:
         if before is not None:
             assert isinstance(layer, layers.Normality)
             layer.leave()
-            delattr(layer, _BEFORE)
+            delattr(layer, layers.BEFORE)
             after = type(layer).__name__
             layer.__class__ = before  # type: ignore[assignment]
             _log.info("%s: %s -> %s", name or "(model)", after, before.__name__)
@@ -175,16 +168,16 @@ def describe(model: nn.Module) -> Description:
 
 def _before(layer: nn.Module) -> type[nn.Module] | None:
     """What a changed layer was; None for one that was not changed."""
-    known = vars(layer).get(_BEFORE)
+    known = vars(layer).get(layers.BEFORE)
     if not isinstance(layer, layers.Normality) or known is None:
         return None
-    return known if isinstance(known, type) else _BACK[type(layer)]
+    return known if isinstance(known, type) else layers.COUNTERPARTS[type(layer)]
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     """What is, or is called, a normalization layer; shared ones once."""
     for name, module in model.named_modules():
-        known = isinstance(module, (nn.modules.batchnorm._NormBase, *(each for each, _ in _COUNTERPARTS)))
+        known = isinstance(module, (nn.modules.batchnorm._NormBase, *layers.COUNTERPARTS.values()))
         called = getattr(module, "original_name", type(module).__name__)  # the former of TorchScript
         named = "norm" in called.lower() and not any(True for _ in module.children())
         if known or isinstance(module, layers.Normality) or named:
@@ -208,12 +201,12 @@ def _counterpart(layer: nn.Module) -> type[layers.Normality] | None:
         return type(layer)
     if _refusal(layer):
         return None
-    return next(target for stock, target in _COUNTERPARTS if isinstance(layer, stock))
+    return next(ours for ours, stock in layers.COUNTERPARTS.items() if isinstance(layer, stock))
 
 
 def _refusal(layer: nn.Module) -> str:
     """Why a layer cannot be changed; empty where it can."""
-    stock = next((each for each, _ in _COUNTERPARTS if isinstance(layer, each)), None)
+    stock = next((each for each in layers.COUNTERPARTS.values() if isinstance(layer, each)), None)
     if isinstance(layer, torch.jit.ScriptModule):
         return "it is compiled to TorchScript"
     if any(is_lazy(each) for each in (*layer.parameters(), *layer.buffers())):
@@ -222,7 +215,12 @@ def _refusal(layer: nn.Module) -> str:
         return "it is none of torch.nn's BatchNorm, InstanceNorm, LayerNorm and GroupNorm"
     if parametrize.is_parametrized(layer):
         return "it is parametrized"
-    if type(layer).forward is not stock.forward or "forward" in vars(layer):
-        return f"its forward is its own, not that of {stock.__name__}"
+    for name in _METHODS:
+        if getattr(type(layer), name, None) is not getattr(stock, name, None) or name in vars(layer):
+            return f"its {name} is its own, not that of {stock.__name__}"
+    if any(vars(each).get("__slots__") for each in type(layer).__mro__):
+        return "its class has __slots__"
+    if not layer.eps >= 0:  # type: ignore[operator]
+        return "its eps is negative"
     own = [name for name in (*layers.TAKEN, "running_lambda") if hasattr(layer, name)]
     return f"it has a {own[0]!r} of its own" if own else ""

@@ -175,6 +175,7 @@ def _again(
 ) -> tuple[torch.Tensor | None, ...]:
     """The same gradients with a graph of their own."""
     with torch.enable_grad():
+        x, weight, bias = transform.aliases(x, weight, bias)
         wide = x.to(transform.working(x.dtype))
         y, _ = transform.normalize(wide, means_over(how.dims), how.eps, how.strength)
         if noisy is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
@@ -144,6 +144,22 @@ def apply_known(x: torch.Tensor, known: Statistics, eps: float) -> torch.Tensor:
     """Transform by statistics that are given, as in evaluation."""
     h = (x - known.mean) * torch.rsqrt(known.var + eps)
     return yeo_johnson(h, known.lmbda)
+
+
+def aliases(*tensors: torch.Tensor | None, detached: bool = False) -> tuple[Any, ...]:
+    """Tensors that are none of those given and stand for them, at the root of a graph if detached.
+
+    A gradient with respect to an alias counts what comes through it, and not what comes to the same tensor
+    another way, as through a weight that was computed from the input.
+    """
+    return tuple(
+        None
+        if each is None
+        else each.detach().requires_grad_(each.requires_grad)
+        if detached
+        else each.view_as(each)
+        for each in tensors
+    )
 
 
 def gradients(

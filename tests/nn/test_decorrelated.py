@@ -122,6 +122,14 @@ def test_types_and_hard_cases(dtype: torch.dtype) -> None:
     assert bool(grad.isfinite().all())
 
 
+def test_autocast() -> None:
+    """Whitening stays in float32."""
+    layer, x = Layer(16, noise=0.0), correlated(32, 16, 8, 8, dtype=torch.float32)
+    plain = layer(x)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer(x), plain)
+
+
 def test_it_is_a_normalization_to_the_scan() -> None:
     """Its output is a site of the kind `norm`."""
     model = torch.nn.Sequential(torch.nn.Conv2d(2, 4, 3), Layer(4)).train()

@@ -139,6 +139,46 @@ def _standardised(x: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
     return (x - x.mean(dims, keepdim=True)) / x.std(dims, keepdim=True, correction=0)
 
 
+@pytest.mark.parametrize("dims", [(1,), (2,), (0, 2)])
+def test_gradients_may_come_in_any_layout(dims: tuple[int, ...]) -> None:
+    """A transposed gradient is taken too, also where it is differentiated again."""
+    x = torch.randn(2, 5, 8, dtype=torch.float64, requires_grad=True)
+
+    def loss(value: torch.Tensor) -> torch.Tensor:
+        return normality_normalize(value, dims).transpose(1, 2).contiguous().pow(3).sum()
+
+    (first,) = torch.autograd.grad(loss(x), x)
+    (again,) = torch.autograd.grad(loss(x), x, create_graph=True)
+    torch.testing.assert_close(first, again)
+    assert gradgradcheck(lambda value: normality_normalize(value, dims).transpose(1, 2), (x,), fast_mode=True)
+
+
+def test_weights_that_come_of_the_input() -> None:
+    """Gradients through weight and bias to the same input are counted once, with and without a graph."""
+    x = torch.randn(5, 8, dtype=torch.float64, requires_grad=True)
+
+    def function(value: torch.Tensor) -> torch.Tensor:
+        return normality_normalize(value, 1, weight=value.mean(0), bias=value.sum(0)).pow(3)
+
+    plain = torch.autograd.grad(function(x).sum(), x)[0]
+    torch.testing.assert_close(plain, torch.autograd.grad(function(x).sum(), x, create_graph=True)[0])
+    assert gradcheck(function, (x,))
+    assert gradgradcheck(function, (x,))
+
+
+def test_weights_within_groups_that_are_not_in_one_piece() -> None:
+    """A bias that varies over some of the dimensions of a group, before and after the others."""
+    x, bias = torch.randn(4, 3, 5), torch.randn(4, 1, 5)
+    ours = normality_normalize(x, (0, 2), weight=bias, bias=bias)
+    torch.testing.assert_close(ours, normality_normalize(x, (0, 2)) * bias + bias)
+
+
+def test_strides_of_dimensions_of_one() -> None:
+    """They may be anything."""
+    x = torch.randn(2, 2, 2, 4)[:, :1].permute(2, 1, 0, 3)
+    torch.testing.assert_close(normality_normalize(x, 2), normality_normalize(x.contiguous(), 2))
+
+
 def test_strength_0_is_standardising() -> None:
     """lambda stays 1: values and gradients are batch_norm's to rounding."""
     x = torch.randn(16, 4, 9).exp().requires_grad_()

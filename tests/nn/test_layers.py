@@ -305,7 +305,66 @@ def test_bad_input_is_refused_as_torch_does(
     assert str(ours.value) == str(theirs.value)
 
 
-@pytest.mark.parametrize("name", ["BatchNorm1d", "BatchNorm2d", "LayerNorm", "GroupNorm"])
+@pytest.mark.parametrize("name", ["BatchNorm2d", "InstanceNorm2d"])
+def test_evaluation_takes_gradients_in_any_layout(name: str) -> None:
+    """Of what permutes its output, and after the running averages have moved on."""
+    make, counterpart, arguments, shape, _ = PAIRS[name]
+    how = {"track_running_stats": True}
+    layer, theirs = make(*arguments, **how).eval(), counterpart(*arguments, **how).eval()
+    found = []
+    for each in (layer, theirs):
+        x = torch.linspace(-1, 1, math.prod(shape)).view(shape).requires_grad_()
+        y = each(x).permute(0, 2, 3, 1).flatten(2)
+        if each is layer:  # torch's would then go by the new averages
+            each.train()(skewed(shape))
+        y.square().sum().backward()
+        found.append(x.grad)
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-5)
+
+
+def test_a_layer_that_is_used_twice() -> None:
+    """The gradient of its weight is the same with a graph as without."""
+    layer, other = gp.nn.LayerNormalNorm(4, noise=0.0).double(), nn.Linear(4, 4).double()
+    x = torch.randn(6, 4, dtype=torch.float64)
+
+    def loss() -> torch.Tensor:
+        return layer(other(layer(x))).pow(3).sum()
+
+    plain = torch.autograd.grad(loss(), layer.weight)[0]
+    torch.testing.assert_close(plain, torch.autograd.grad(loss(), layer.weight, create_graph=True)[0])
+
+
+def test_statistics_can_be_frozen() -> None:
+    """`track_running_stats = False` on a layer that has averages stops them, as in torch.nn."""
+    for make, counterpart in ((gp.nn.BatchNormalNorm1d, nn.BatchNorm1d),):
+        ours, theirs = make(3), counterpart(3)
+        ours.track_running_stats = theirs.track_running_stats = False
+        x = torch.randn(9, 3) + 4
+        for layer in (ours, theirs):
+            layer(x)
+        assert torch.equal(ours.running_mean, theirs.running_mean)
+        assert int(ours.num_batches_tracked) == int(theirs.num_batches_tracked) == 0
+        torch.testing.assert_close(ours.eval()(x), theirs.eval()(x))
+
+
+def test_whole_numbers_are_refused() -> None:
+    """Not cut off."""
+    with pytest.raises(ValueError, match="x must be a floating-point tensor"):
+        gp.nn.LayerNormalNorm(4)(torch.ones(2, 4, dtype=torch.int64))
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+def test_the_last_lambda_outlives_transforms() -> None:
+    """Within vmap none is kept."""
+    layer = gp.nn.LayerNormalNorm(4, noise=0.0)
+    layer(torch.randn(2, 4))
+    torch.func.vmap(layer)(torch.randn(3, 6, 4))
+    assert layer.last_lambda.shape == (2, 1)
+    tangent = torch.func.jvp(layer, (torch.randn(2, 4),), (torch.ones(2, 4),))[1]
+    assert tangent.shape == (2, 4)
+
+
+@pytest.mark.parametrize("name", ["BatchNorm1d", "BatchNorm2d", "InstanceNorm2d", "LayerNorm", "GroupNorm"])
 def test_an_empty_batch_passes(name: str) -> None:
     """As in torch.nn; running averages stay."""
     make, _, arguments, shape, _ = PAIRS[name]

@@ -163,6 +163,47 @@ def test_an_attribute_of_the_users_is_not_written_over() -> None:
     assert gp.nn.restore(model)[0].noise == "mine"
 
 
+class Slots(nn.BatchNorm2d):
+    __slots__ = ("a",)
+
+
+class Checks(nn.BatchNorm2d):
+    def _check_input_dim(self, input: torch.Tensor) -> None:
+        """Anything goes."""
+
+
+def test_nothing_is_left_half_done() -> None:
+    """Layers that cannot be changed are found out before any is, and say why."""
+    clashing, negative = nn.BatchNorm2d(3), nn.BatchNorm2d(3, eps=-1e-9)
+    clashing.register_buffer("running_lambda", torch.ones(3))
+    model = nn.Sequential(nn.BatchNorm2d(3), Slots(3), Checks(3), clashing, negative)
+    gp.nn.gaussianize(model)
+    assert [one.reason for one in gp.nn.describe(model).unchanged] == [
+        "its class has __slots__",
+        "its _check_input_dim is its own, not that of BatchNorm2d",
+        "it has a 'running_lambda' of its own",
+        "its eps is negative",
+    ]
+    keys = set(gp.nn.restore(model).state_dict())
+    assert "3.running_lambda" in keys
+    assert "0.running_lambda" not in keys
+
+
+def test_a_layer_that_is_ours_keeps_its_options() -> None:
+    """It takes noise and strength, and stays compiled and of its kind of noise."""
+    model = nn.Sequential(gp.nn.BatchNormalNorm2d(3, noise=0.7, noise_kind="unscaled", compile=True))
+    gp.nn.gaussianize(model, noise=0.2)
+    assert (model[0].noise, model[0].noise_kind, model[0].compiled) == (0.2, "unscaled", True)
+
+
+def test_synchronised_later_it_still_goes_back() -> None:
+    """Conversion remembers what the layer was before."""
+    model = gp.nn.gaussianize(nn.Sequential(nn.BatchNorm2d(3)))
+    gp.nn.SyncBatchNormalNorm.convert_sync_batchnorm(model)
+    assert gp.nn.describe(model).changed[0].before == "BatchNorm2d"
+    assert type(gp.nn.restore(model)[0]) is nn.BatchNorm2d
+
+
 def test_patterns_and_the_root() -> None:
     """`include` and `exclude` go by names; a model may itself be the layer."""
     model = trained()
