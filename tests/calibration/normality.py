@@ -138,7 +138,8 @@ Across processes `gp.nn.SyncBatchNormalNorm.convert_sync_batchnorm(model)` share
 would put plain standardising in their place. For the same reason `torch.optim.swa_utils.update_bn` does not
 reset them.
 
-`torch.compile(model, fullgraph=True)`, `torch.export` and ONNX (`dynamo=True`) work;
+`torch.compile(model, fullgraph=True)`, `torch.export` and ONNX (`dynamo=True`) work, and so do checkpointing,
+autocast and second derivatives; `torch.fx.symbolic_trace` and `jacobian(vectorize=True)` do not.
 [benchmarks](benchmarks.md) has what the layers cost.
 
 ## What one Newton step does to known laws

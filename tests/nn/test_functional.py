@@ -310,7 +310,7 @@ def test_saved_for_backward(noise: float, limit: float) -> None:
         assert sum(kept.values()) <= limit * x.untyped_storage().nbytes()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(
     shape=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     data=st.data(),
