@@ -231,6 +231,7 @@ def apply_known(
         known: of each group.
         eps: added to the variance.
     """
+    check_floating(x)
     packed = dense(x, dims) if by_hand(x) else None
     if packed is not None:
         fits = _fits(weight, bias, packed, dims)

@@ -31,7 +31,8 @@ class Normalize(torch.autograd.Function):
     ) -> tuple[torch.Tensor, ...]:
         """As `normalize`."""
         out = torch.empty_like(x)
-        noisy = torch.empty_like(x) if settings.noise and weight is not None else None
+        learns = weight is not None and ctx.needs_input_grad[1]
+        noisy = torch.empty_like(x) if settings.noise and learns else None
         groups, into = _groups(x, dims), _groups(out, dims)
         keeping = None if noisy is None else _groups(noisy, dims)
         found: list[tuple[torch.Tensor, ...]] = []
@@ -67,7 +68,17 @@ class Normalize(torch.autograd.Function):
         x, weight, bias, noisy, *kept = ctx.saved_tensors
         dims, settings = ctx.dims, ctx.settings
         if torch.is_grad_enabled():
-            return (*_again(x, weight, bias, noisy, grad, dims, settings), None, None)
+            found = transform.again(
+                x,
+                weight,
+                bias,
+                noisy,
+                _like(grad, x),
+                (transform.means_over((0, 2)), settings.eps, settings.strength),
+                view=lambda values: _groups(values, dims),
+                fit=lambda values: _of_block(values, slice(None), settings.inner),
+            )
+            return (*found, None, None)
         grad_x, grad_weight, grad_bias = _backward(
             x, weight, noisy, grad, Kept(*kept), dims, settings, bias is not None
         )
@@ -76,7 +87,7 @@ class Normalize(torch.autograd.Function):
 
 def _groups(x: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
     found = as_groups(x, dims)
-    assert found is not None  # `normalize` sees to it
+    assert found is not None  # `layout.dense` sees to it
     return found
 
 
@@ -112,7 +123,8 @@ def _backward(
     learnt = None if noisy is None else _groups(noisy, dims)
     blocks = blockwise.split_groups(groups)
     room = blockwise.Room(7, groups[:, blocks[0]].shape, transform.working(x.dtype))
-    sums = _Sums(weight, with_bias, settings.inner)
+    weights: list[torch.Tensor] = []
+    biases: list[torch.Tensor] = []
     for block in blocks:
         values = groups[:, block]
         h, g, t, length, eta, e, spare = room.shaped(tuple(values.shape))
@@ -124,13 +136,14 @@ def _backward(
         torch.log1p(t, out=length)
         blockwise.eta_of(h, lmbda, eta)
         torch.exp(torch.mul(eta, length, out=e), out=e)
-        if sums.wanted:
-            if learnt is not None:
-                spare.copy_(learnt[:, block])
-            elif weight is not None:
-                blockwise.bend_again(h, e, eta, lmbda, spare)
-            sums.add(g, spare, block)
+        if with_bias:
+            biases.append(_summed(g, settings.inner))
         if weight is not None:
+            if learnt is None:
+                blockwise.bend_again(h, e, eta, lmbda, spare)
+            else:
+                spare.copy_(learnt[:, block])
+            weights.append(_summed(spare.mul_(g), settings.inner))
             g.mul_(_of_block(weight, block, settings.inner))
         slope = blockwise.slope_of(h, length, lmbda, eta, e, spare)
         by_lmbda = pull * (blockwise.mean_product(g, slope, spare) * (values.shape[0] * values.shape[2]))
@@ -139,59 +152,19 @@ def _backward(
         first, second = blockwise.mean_of(g), blockwise.mean_product(g, h, spare)
         g.sub_(first).sub_(h.mul_(second)).mul_(scale)
         into[:, block].copy_(g)
-    return out, *sums.found()
+    return out, _joined(weights, settings.inner), _joined(biases, settings.inner)
 
 
-class _Sums:
-    """Gradients of weight and bias, block by block."""
-
-    def __init__(self, weight: torch.Tensor | None, with_bias: bool, inner: bool) -> None:
-        self.with_weight, self.with_bias, self.inner = weight is not None, with_bias, inner
-        self.dtype = None if weight is None else weight.dtype
-        self.weights: list[torch.Tensor] = []
-        self.biases: list[torch.Tensor] = []
-        self.wanted = self.with_weight or with_bias
-
-    def add(self, g: torch.Tensor, y: torch.Tensor, block: slice) -> None:
-        """What a block says; `y` is written over."""
-        del block
-        if self.with_bias:
-            self.biases.append(self._sum(g))
-        if self.with_weight:
-            self.weights.append(self._sum(y.mul_(g)))
-
-    def _sum(self, values: torch.Tensor) -> torch.Tensor:
-        return values.sum((0, 1)) if self.inner else values.sum(2).sum(0)
-
-    def found(self) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Both, None for what there is none of."""
-        return self._joined(self.weights), self._joined(self.biases)
-
-    def _joined(self, parts: list[torch.Tensor]) -> torch.Tensor | None:
-        if not parts:
-            return None
-        return torch.stack(parts).sum(0) if self.inner else torch.cat(parts)
+def _summed(values: torch.Tensor, inner: bool) -> torch.Tensor:
+    """What a block adds to the gradient of weight or bias."""
+    return values.sum((0, 1)) if inner else values.sum(2).sum(0)
 
 
-def _again(
-    x: torch.Tensor,
-    weight: torch.Tensor | None,
-    bias: torch.Tensor | None,
-    noisy: torch.Tensor | None,
-    grad: torch.Tensor,
-    dims: tuple[int, ...],
-    settings: Settings,
-) -> tuple[torch.Tensor | None, ...]:
-    """The same gradients with a graph of their own."""
-    with torch.enable_grad():
-        grad = _like(grad, x)  # before x is another: an alias, for weight and x may come of each other
-        x, weight, bias = transform.aliases(x, weight, bias)
-        groups, into = _groups(x, dims), _groups(grad, dims)
-        y, _ = transform.normalize(groups, transform.means_over((0, 2)), settings.eps, settings.strength)
-        if noisy is not None:
-            y = y + (_groups(noisy, dims) - y).detach()
-        y = _scaled(y, weight, bias, settings.inner)
-        return transform.gradients(y, (x, weight, bias), into, again=True)
+def _joined(parts: list[torch.Tensor], inner: bool) -> torch.Tensor | None:
+    """That gradient from what the blocks add, None where there is none."""
+    if not parts:
+        return None
+    return torch.stack(parts).sum(0) if inner else torch.cat(parts)
 
 
 class Apply(torch.autograd.Function):

@@ -161,28 +161,9 @@ class Normalize(torch.autograd.Function):
         """By hand; through `transform` where the gradient is itself to be differentiated."""
         x, weight, bias, noisy, *kept = ctx.saved_tensors
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():
-            return (*_again(x, weight, bias, noisy, grad, ctx.how), None, None)
+            how = (means_over(ctx.how.dims), ctx.how.eps, ctx.how.strength)
+            return (*transform.again(x, weight, bias, noisy, grad, how), None, None)
         return (*ctx.run(backward, x, weight, bias, noisy, grad, Kept(*kept), ctx.how), None, None)
-
-
-def _again(
-    x: torch.Tensor,
-    weight: torch.Tensor | None,
-    bias: torch.Tensor | None,
-    noisy: torch.Tensor | None,
-    grad: torch.Tensor,
-    how: How,
-) -> tuple[torch.Tensor | None, ...]:
-    """The same gradients with a graph of their own."""
-    with torch.enable_grad():
-        x, weight, bias = transform.aliases(x, weight, bias)
-        wide = x.to(transform.working(x.dtype))
-        y, _ = transform.normalize(wide, means_over(how.dims), how.eps, how.strength)
-        if noisy is not None:
-            y = y + (noisy - y).detach()
-        y = y if weight is None else y * weight
-        y = y if bias is None else y + bias
-        return transform.gradients(y, (x, weight, bias), grad, again=True)
 
 
 def plainly(function: Callable[..., Any], *given: Any) -> Any:

@@ -19,6 +19,8 @@ LOWEST, HIGHEST = -1.0, 3.0
 SMALL = 0.25
 _TERMS = 12
 
+View: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"
+
 # The mean over each group, broadcast against what it is the mean of.
 Mean: TypeAlias = "Callable[[torch.Tensor], torch.Tensor]"
 
@@ -57,6 +59,10 @@ class Kept(NamedTuple):
     ratio: torch.Tensor
     product: torch.Tensor
     center: torch.Tensor
+
+
+def _itself(values: torch.Tensor) -> torch.Tensor:
+    return values
 
 
 def working(dtype: torch.dtype) -> torch.dtype:
@@ -144,6 +150,38 @@ def apply_known(x: torch.Tensor, known: Statistics, eps: float) -> torch.Tensor:
     """Transform by statistics that are given, as in evaluation."""
     h = (x - known.mean) * torch.rsqrt(known.var + eps)
     return yeo_johnson(h, known.lmbda)
+
+
+def again(
+    x: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    noisy: torch.Tensor | None,
+    grad: torch.Tensor,
+    how: tuple[Mean, float, float],
+    *,
+    view: View = _itself,
+    fit: View = _itself,
+) -> tuple[torch.Tensor | None, ...]:
+    """Gradients of `weight * normalize(x) + bias` with a graph of their own, for second derivatives.
+
+    Args:
+        x, weight, bias: what the gradients are of; None for what there is none of.
+        noisy: `normalize(x)` with its noise, None where no gradient goes by it.
+        grad: of the result, in the layout of x.
+        how: mean, eps and strength, as for `normalize`.
+        view: of x, noisy and grad, in which the mean is to be taken.
+        fit: makes weight and bias broadcast against that.
+    """
+    mean, eps, strength = how
+    with torch.enable_grad():
+        x, weight, bias = aliases(x, weight, bias)
+        y, _ = normalize(view(x).to(working(x.dtype)), mean, eps, strength)
+        if noisy is not None:
+            y = y + (view(noisy) - y).detach()
+        y = y if weight is None else y * fit(weight)
+        y = y if bias is None else y + fit(bias)
+        return gradients(y, (x, weight, bias), view(grad), again=True)
 
 
 def aliases(*tensors: torch.Tensor | None, detached: bool = False) -> tuple[Any, ...]:

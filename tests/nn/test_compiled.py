@@ -189,8 +189,8 @@ def test_export() -> None:
 @pytest.mark.slow
 def test_onnx(tmp_path: Path) -> None:
     """ONNX by `dynamo=True` in evaluation, run by the reference implementation."""
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxscript")
+    onnx = pytest.importorskip("onnx", reason="needs onnx, of the extra dev")
+    pytest.importorskip("onnxscript", reason="needs onnxscript, of the extra dev")
     from onnx.reference import ReferenceEvaluator
 
     model = network().train()

@@ -235,6 +235,17 @@ def test_short_types_are_computed_in_float32(dtype: torch.dtype) -> None:
     assert x.grad.dtype == dtype
 
 
+def test_gradients_of_short_types_with_a_graph() -> None:
+    """Those that can be differentiated again are float32's, rounded, as those that cannot."""
+    x = torch.randn(64, 8).to(torch.bfloat16).requires_grad_()
+    given = torch.randn(64, 8).to(torch.bfloat16)
+    found = [
+        torch.autograd.grad(normality_normalize(x, 0), x, given, create_graph=graph)[0]
+        for graph in (False, True)
+    ]
+    torch.testing.assert_close(*found, rtol=1e-2, atol=1e-3)
+
+
 def test_noise_has_the_size_that_was_asked() -> None:
     """sd `noise * mean |y - mean y|` of each group within 1 % over 1e6 draws, for both kinds that add."""
     x = torch.randn(1_000_000, 2).exp()

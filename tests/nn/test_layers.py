@@ -351,6 +351,8 @@ def test_whole_numbers_are_refused() -> None:
     """Not cut off."""
     with pytest.raises(ValueError, match="x must be a floating-point tensor"):
         gp.nn.LayerNormalNorm(4)(torch.ones(2, 4, dtype=torch.int64))
+    with pytest.raises(ValueError, match="x must be a floating-point tensor"):
+        gp.nn.BatchNormalNorm1d(4).eval()(torch.ones(2, 4, dtype=torch.int64))
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")

