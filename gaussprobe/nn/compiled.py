@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 import warnings
 from collections.abc import Callable, Hashable
@@ -10,6 +11,10 @@ from typing import Any
 import torch
 
 from gaussprobe.errors import GaussprobeWarning
+
+# A compiler that writes down what several loops read takes longer to fetch it than to work it out again; and
+# sums of products need not be rounded twice.
+_WISHES = {"realize_reads_threshold": 16, "cpp.enable_floating_point_contract_flag": "fast"}
 
 _made: dict[Hashable, Callable[..., Any]] = {}
 _broken = False
@@ -21,7 +26,7 @@ def run(function: Callable[..., Any], *given: Any) -> Any:
     The first failure of the compiler is told, and from then on functions run as they are.
     """
     global _broken
-    plain = [one.detach() if isinstance(one, torch.Tensor) else one for one in given]
+    plain = [_without_graph(one) for one in given]
     if not _broken:
         try:
             return _for(function, plain)(*plain)
@@ -44,8 +49,21 @@ def _for(function: Callable[..., Any], given: list[Any]) -> Callable[..., Any]:
         assert isinstance(function, types.FunctionType)
         code = function.__code__.replace(co_name=f"{function.__name__}_{len(_made)}")
         own = types.FunctionType(code, function.__globals__, code.co_name)
-        _made[key] = torch.compile(own, dynamic=False)
+        _made[key] = torch.compile(own, dynamic=False, options=_options())
     return _made[key]
+
+
+@functools.cache
+def _options() -> dict[str, Any]:
+    """What is wished of the compiler, as far as this release of it knows of it."""
+    from torch import _inductor  # slow to import, and needs a compiler's packages
+
+    known = set(_inductor.list_options())
+    return {name: value for name, value in _WISHES.items() if name in known}
+
+
+def _without_graph(one: Any) -> Any:
+    return one.detach() if isinstance(one, torch.Tensor) and one.requires_grad else one
 
 
 def _look(one: Any) -> Hashable:

@@ -154,7 +154,7 @@ class _Tracking(Normality, _NormBase):
         unbiased = n_values / (n_values - 1) if n_values > 1 else 1.0
         for running, now in zip(known[:3], (found.mean, found.var * unbiased, found.lmbda), strict=True):
             average = now.reshape(instances, -1).mean(0) if instances > 1 else now.flatten()
-            running.mul_(1 - factor).add_((factor * average).to(running.dtype))
+            running.lerp_(average.to(running.dtype), factor)
 
     _counts = True
 

@@ -25,22 +25,29 @@ _SMALL = 0.25
 
 
 def hashed_noise(x: torch.Tensor) -> torch.Tensor:
-    """Standard normal values of the shape of x: a hash of each place and of two seeds, by Box and Muller.
+    """Standard normal values of the shape of x: a hash of places and of two seeds, by Box and Muller.
 
-    A compiler makes one loop of it, with what comes before and after; its own generator of random numbers
-    takes several times as long as the rest of the layer. Seeds come from torch's generator. `|z| < 5.9`.
+    A compiler makes loops of it; its own generator of random numbers takes several times as long as the rest
+    of the layer. Seeds come from torch's generator. `|z| < 5.9`.
 
     Reference:
         Box & Muller (1958), Annals of Mathematical Statistics 29, 610.
     """
     seeds = torch.randint(-(2**31), 2**31 - 1, (2,), dtype=torch.int64, device=x.device).to(torch.int32)
-    place = torch.arange(x.numel(), dtype=torch.int32, device=x.device).view(x.shape)
+    seeds = _written(seeds)
+    place = torch.arange((x.numel() + 1) // 2, dtype=torch.int32, device=x.device)
     first = _mixed(place ^ seeds[0])
     second = _mixed(first ^ seeds[1])
     # 24 bits, the middle of each cell: never 0.
     radius = ((first >> 8) & 0xFFFFFF).to(torch.float32).add(0.5).mul(2.0**-24).log().mul(-2).sqrt()
     angle = ((second >> 8) & 0xFFFFFF).to(torch.float32).mul(2.0**-24 * 2 * math.pi)
-    return (radius * torch.cos(angle)).to(x.dtype)
+    both = torch.cat((radius * torch.cos(angle), radius * torch.sin(angle)))
+    return both[: x.numel()].view(x.shape).to(x.dtype)
+
+
+def _written(values: torch.Tensor) -> torch.Tensor:
+    """The same, which a compiler works out once and not again in every loop that reads it."""
+    return values.as_strided(values.shape, values.stride())
 
 
 def _mixed(bits: torch.Tensor) -> torch.Tensor:
@@ -80,18 +87,20 @@ def forward(
     # What rounding left of the mean, and the variance, in one pass.
     rest = mean(wide - first)
     var = (mean((wide - first).square()) - rest.square()).clamp(min=0)
-    middle = first + rest
-    h = (wide - first - rest) * torch.rsqrt(var + how.eps)
-    profile, product, center = _profile(h, mean)
+    scale = torch.rsqrt(var + how.eps)
+    h = (wide - first - rest) * scale
+    length = _log(h.abs())
+    profile, product, center = _profile(h, length, mean)
     lmbda, held = transform.newton(profile, how.strength)
-    y = _map(h, lmbda)
+    eta = 1 + _signed(lmbda - 1, h)
+    y = _signed(_size(length, eta, torch.exp(eta * length)), h)
     if how.noise:
         size = mean((y - mean(y)).abs()) if how.scaled else _ROOT_2_OVER_PI
         y = y + hashed_noise(y) * (how.noise * size)
     curvature = torch.where(held, 1.0, profile.curvature)
     pull = torch.where(held, 0.0, -how.strength / (_count(x, how) * curvature))
     ratio = torch.where(held, 0.0, profile.slope / curvature)
-    kept = Kept(middle, torch.rsqrt(var + how.eps), lmbda, pull, ratio, product, center)
+    kept = Kept(first + rest, scale, lmbda, pull, ratio, product, center)
     noisy = y.to(x.dtype) if how.noise and weight is not None else None
     if weight is not None:
         y = y * weight
@@ -210,10 +219,9 @@ def _log(t: torch.Tensor) -> torch.Tensor:
     return torch.log1p(t) if t.dtype == torch.float64 else torch.log(1 + t)
 
 
-def _profile(h: torch.Tensor, mean: Mean) -> tuple[Profile, torch.Tensor, torch.Tensor]:
+def _profile(h: torch.Tensor, length: torch.Tensor, mean: Mean) -> tuple[Profile, torch.Tensor, torch.Tensor]:
     """As `transform.profile`, and the means of `h a` and of `a`, in one pass over the values."""
     t = h.abs()
-    length = _log(t)
     grown = length + t * length
     a = grown - t
     product, mean_a, square = mean(h * a), mean(a), mean(a * a)
@@ -221,13 +229,6 @@ def _profile(h: torch.Tensor, mean: Mean) -> tuple[Profile, torch.Tensor, torch.
     second = mean(t * (grown * length - 2 * a))
     curvature = second + square - mean_a * mean_a - 2 * product * product
     return Profile(product - signed, curvature), product, mean_a
-
-
-def _map(h: torch.Tensor, lmbda: torch.Tensor) -> torch.Tensor:
-    """`psi(h; lambda)`."""
-    length = _log(h.abs())
-    eta = 1 + _signed(lmbda - 1, h)
-    return _signed(_size(length, eta, torch.exp(eta * length)), h)
 
 
 def _size(length: torch.Tensor, eta: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
