@@ -69,6 +69,4 @@ def _without_graph(one: Any) -> Any:
 def _look(one: Any) -> Hashable:
     if isinstance(one, torch.Tensor):
         return one.shape, one.stride(), one.dtype, one.device
-    if isinstance(one, tuple):
-        return tuple(_look(each) for each in one)
     return one  # type: ignore[no-any-return]

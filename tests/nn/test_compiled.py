@@ -93,10 +93,21 @@ def test_hashed_noise_is_standard_normal() -> None:
     assert float(z.std()) == pytest.approx(1, abs=3e-3)
     for lag in (1, 2, 64, 1024):
         assert abs(float((z[lag:] * z[:-lag]).mean())) < 4e-3
+    first, second = z.view(2, -1)  # made of the same radii
+    assert abs(float((first * second).mean())) < 6e-3
+    assert abs(float(((first**2 - 1) * (second**2 - 1)).mean())) < 1.2e-2
     found = gp.stats.battery(z.view(2**13, 128))
     for name, result in found.items():
         assert float(result.pvalue.min()) > 1e-3 / 128, name
         assert 0.0 <= float((result.pvalue < 0.05).double().mean()) < 0.13, name
+
+
+def test_hashed_noise_of_any_count() -> None:
+    """Odd counts, one value, none, other types and shapes."""
+    for shape in ((7,), (1,), (0,), (3, 5, 7), ()):
+        assert traced.hashed_noise(torch.empty(shape)).shape == shape
+    assert traced.hashed_noise(torch.empty(3, dtype=torch.bfloat16)).dtype == torch.bfloat16
+    assert traced.hashed_noise(torch.empty(9)).unique().numel() == 9
 
 
 def test_compile_option() -> None:
