@@ -10,7 +10,7 @@ import torch
 from gaussprobe.nn import compiled, kernel, traced, transform
 from gaussprobe.nn.blockwise import Settings
 from gaussprobe.nn.layout import as_groups, dense, per_group
-from gaussprobe.nn.transform import Mean, Statistics
+from gaussprobe.nn.transform import Known, Mean, Statistics
 
 NoiseKind: TypeAlias = Literal["scaled", "unscaled", "gaussian_dropout"]
 Dim: TypeAlias = "int | Sequence[int]"
@@ -219,7 +219,7 @@ def _by_hand(
 def apply_known(
     x: torch.Tensor,
     dims: tuple[int, ...],
-    known: Statistics,
+    known: Known,
     eps: float,
     weight: torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
@@ -239,7 +239,7 @@ def apply_known(
         y = kernel.apply_known(packed, dims, known, eps, *inside, inner=fits == "inner")
         return like(y if fits is not None else affine(y, weight, bias).to(x.dtype), x)
     shape, dtype = per_group(x.shape, dims), transform.working(x.dtype)
-    shaped = Statistics(*(each.detach().to(dtype).view(shape) for each in known))
+    shaped = Known(*(each.detach().to(dtype).view(shape) for each in known))
     return affine(transform.apply_known(x.to(dtype), shaped, eps), weight, bias).to(x.dtype)
 
 

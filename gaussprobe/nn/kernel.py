@@ -14,7 +14,7 @@ import torch
 from gaussprobe.nn import blockwise, transform
 from gaussprobe.nn.blockwise import Settings
 from gaussprobe.nn.layout import as_groups
-from gaussprobe.nn.transform import Kept, Statistics
+from gaussprobe.nn.transform import Kept, Known, Statistics
 
 
 class Normalize(torch.autograd.Function):
@@ -254,7 +254,7 @@ def normalize(
 def apply_known(
     x: torch.Tensor,
     dims: tuple[int, ...],
-    known: Statistics,
+    known: Known,
     eps: float,
     weight: torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
@@ -270,7 +270,7 @@ def apply_known(
     """
     dtype = transform.working(x.dtype)
     # Copies: running averages may be updated before the backward pass.
-    mean, var, lmbda = (each.detach().to(dtype, copy=True).view(1, -1, 1) for each in known[:3])
+    mean, var, lmbda = (each.detach().to(dtype, copy=True).view(1, -1, 1) for each in known)
     scale = torch.rsqrt(var + eps)
     given = (x, weight, bias, mean, scale, lmbda, dims, inner)
     found: torch.Tensor = Apply.apply(*given)  # type: ignore[no-untyped-call]

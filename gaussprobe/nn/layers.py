@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from gaussprobe.nn import functional
 from gaussprobe.nn.functional import How, NoiseKind
 from gaussprobe.nn.sync import Across, across
-from gaussprobe.nn.transform import Mean, Statistics
+from gaussprobe.nn.transform import Known, Mean, Statistics
 
 # What `begin` sets on a layer, besides a buffer of running lambda.
 TAKEN = ("noise", "strength", "noise_kind", "compiled", "_last")
@@ -134,11 +134,11 @@ class _Tracking(Normality, _NormBase):
             state_dict[key] = torch.ones_like(state_dict[f"{prefix}running_mean"])
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
-    def _tracked(self) -> Statistics | None:
+    def _tracked(self) -> Known | None:
         """The running averages; None where there are none."""
         if self.running_mean is None or self.running_var is None or self.running_lambda is None:
             return None
-        return Statistics(self.running_mean, self.running_var, self.running_lambda, self.running_mean)
+        return Known(self.running_mean, self.running_var, self.running_lambda)
 
     @torch.no_grad()
     def _track(self, found: Statistics, n_values: int, instances: int = 1) -> None:
@@ -152,7 +152,7 @@ class _Tracking(Normality, _NormBase):
             if self.momentum is None:
                 factor = 1.0 / self.num_batches_tracked.to(torch.float32)
         unbiased = n_values / (n_values - 1) if n_values > 1 else 1.0
-        for running, now in zip(known[:3], (found.mean, found.var * unbiased, found.lmbda), strict=True):
+        for running, now in zip(known, (found.mean, found.var * unbiased, found.lmbda), strict=True):
             average = now.reshape(instances, -1).mean(0) if instances > 1 else now.flatten()
             running.lerp_(average.to(running.dtype), factor)
 

@@ -140,6 +140,8 @@ def restore(model: nn.Module) -> nn.Module:
             layer.leave()
             delattr(layer, layers.BEFORE)
             after = type(layer).__name__
+            if isinstance(layer, layers.SyncBatchNormalNorm) and not issubclass(before, nn.SyncBatchNorm):
+                vars(layer).pop("process_group", None)  # of convert_sync_batchnorm
             layer.__class__ = before  # type: ignore[assignment]
             _log.info("%s: %s -> %s", name or "(model)", after, before.__name__)
     return model

@@ -34,6 +34,14 @@ class Statistics(NamedTuple):
     held: torch.Tensor
 
 
+class Known(NamedTuple):
+    """What evaluation goes by: running mean, variance and lambda of each group."""
+
+    mean: torch.Tensor
+    var: torch.Tensor
+    lmbda: torch.Tensor
+
+
 class Profile(NamedTuple):
     """First and second derivative at lambda = 1 of each group's negative log-likelihood, per value."""
 
@@ -146,7 +154,7 @@ def normalize(x: torch.Tensor, mean: Mean, eps: float, strength: float) -> tuple
     return yeo_johnson(h, lmbda), Statistics(center, var, lmbda, held)
 
 
-def apply_known(x: torch.Tensor, known: Statistics, eps: float) -> torch.Tensor:
+def apply_known(x: torch.Tensor, known: Known, eps: float) -> torch.Tensor:
     """Transform by statistics that are given, as in evaluation."""
     h = (x - known.mean) * torch.rsqrt(known.var + eps)
     return yeo_johnson(h, known.lmbda)

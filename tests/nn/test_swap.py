@@ -202,6 +202,7 @@ def test_synchronised_later_it_still_goes_back() -> None:
     gp.nn.SyncBatchNormalNorm.convert_sync_batchnorm(model)
     assert gp.nn.describe(model).changed[0].before == "BatchNorm2d"
     assert type(gp.nn.restore(model)[0]) is nn.BatchNorm2d
+    assert vars(model[0]).keys() == vars(nn.BatchNorm2d(3)).keys()
 
 
 def test_patterns_and_the_root() -> None:
