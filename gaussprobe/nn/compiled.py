@@ -20,6 +20,11 @@ _made: dict[Hashable, Callable[..., Any]] = {}
 _broken = False
 
 
+def works() -> bool:
+    """Whether the compiler has not failed yet."""
+    return not _broken
+
+
 def run(function: Callable[..., Any], *given: Any) -> Any:
     """A function of tensors, compiled for the look of its arguments.
 
@@ -29,7 +34,7 @@ def run(function: Callable[..., Any], *given: Any) -> Any:
     plain = [_without_graph(one) for one in given]
     if not _broken:
         try:
-            return _for(function, plain)(*plain)
+            return _compiled(function, plain)
         except Exception as error:  # noqa: BLE001  (a compiler fails in many ways; the layer goes on without)
             _broken = True
             first = next(iter(str(error).splitlines()), "")
@@ -41,16 +46,22 @@ def run(function: Callable[..., Any], *given: Any) -> Any:
     return function(*plain)
 
 
-def _for(function: Callable[..., Any], given: list[Any]) -> Callable[..., Any]:
+def _compiled(function: Callable[..., Any], given: list[Any]) -> Any:
     key = (function.__name__, *(_look(one) for one in given))
-    if key not in _made:
-        # torch counts what it compiles by code object, and after eight gives up without a word: each look of
-        # the arguments gets a code object of its own.
-        assert isinstance(function, types.FunctionType)
-        code = function.__code__.replace(co_name=f"{function.__name__}_{len(_made)}")
-        own = types.FunctionType(code, function.__globals__, code.co_name)
-        _made[key] = torch.compile(own, dynamic=False, options=_options())
-    return _made[key]
+    made = _made.get(key)
+    if made is not None:
+        return made(*given)
+    # torch counts what it compiles by code object, and after eight gives up without a word: each look of the
+    # arguments gets a code object of its own.
+    assert isinstance(function, types.FunctionType)
+    code = function.__code__.replace(co_name=f"{function.__name__}_{len(_made)}")
+    own = types.FunctionType(code, function.__globals__, code.co_name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the compiler's about itself, which may be errors to a caller
+        made = torch.compile(own, dynamic=False, options=_options())
+        found = made(*given)
+    _made[key] = made
+    return found
 
 
 @functools.cache

@@ -184,6 +184,7 @@ def normalize(
         mean = mean or transform.means_over(dims)
         y, statistics = transform.normalize(x.to(transform.working(x.dtype)), mean, how.eps, how.strength)
         return affine(noisy(y, how, mean), weight, bias).to(x.dtype), statistics
+    compile = compile and compiled.works()
     if compile or not by_hand(x):
         settings = traced.How(dims, how.eps, how.strength, how.noise, how.kind == "scaled")
         run = compiled.run if compile and not torch.compiler.is_compiling() else traced.plainly

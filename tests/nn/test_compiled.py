@@ -153,9 +153,24 @@ def test_a_compiler_that_fails_is_told_once(monkeypatch: pytest.MonkeyPatch) -> 
     layer, x = gp.nn.LayerNormalNorm(6, compile=True, noise=0.0), torch.randn(5, 6, requires_grad=True)
     with pytest.warns(GaussprobeWarning, match=r"torch.compile failed \(RuntimeError: no C\+\+ compiler\)"):
         layer(x).sum().backward()
+    monkeypatch.delattr(traced, "normalize")  # from now on the eager kernel
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         layer(x)
+
+
+def test_what_a_compiler_says_of_itself_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deprecations within torch, where warnings are errors."""
+
+    def talkative(function: Any, **_: Any) -> Any:
+        warnings.warn("old", DeprecationWarning, stacklevel=2)
+        return function
+
+    monkeypatch.setattr(torch, "compile", talkative)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        gp.nn.LayerNormalNorm(6, compile=True)(torch.randn(5, 6))
+    assert compiled.works()
 
 
 @pytest.mark.slow
