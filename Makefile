@@ -21,7 +21,7 @@ lint: $(STAMP)
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz.run --cases 2000
 
-# Timings, as ratios, into docs/benchmarks.md (about three minutes on free cores).
+# Timings, as ratios, into docs/benchmarks.md (about ten minutes on free cores).
 bench: $(STAMP)
 	$(BIN)/python -m pytest tests/benchmarks -s -m "not gpu" --benchmark-only --benchmark-disable-gc --page docs/benchmarks.md
 
