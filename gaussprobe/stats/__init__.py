@@ -15,6 +15,7 @@ from gaussprobe.stats.entropy import negentropy
 from gaussprobe.stats.epps import epps_pulley
 from gaussprobe.stats.francia import shapiro_francia
 from gaussprobe.stats.henze_zirkler import henze_zirkler
+from gaussprobe.stats.information import adjusted_mutual_information, mutual_information
 from gaussprobe.stats.interval import Interval, interval
 from gaussprobe.stats.jarque import jarque_bera
 from gaussprobe.stats.kolmogorov import lilliefors
@@ -34,6 +35,7 @@ __all__ = [
     "Mardia",
     "Reservoir",
     "StreamingMoments",
+    "adjusted_mutual_information",
     "anderson_darling",
     "battery",
     "benjamini_hochberg",
@@ -51,6 +53,7 @@ __all__ = [
     "l_moments",
     "lilliefors",
     "mardia",
+    "mutual_information",
     "negentropy",
     "qq_r2",
     "shapiro_francia",
