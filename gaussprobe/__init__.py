@@ -14,6 +14,7 @@ from gaussprobe.version import __version__
 
 if TYPE_CHECKING:
     from gaussprobe import nn, stats
+    from gaussprobe.compare import compare
     from gaussprobe.scan import scan
     from gaussprobe.store import load
     from gaussprobe.types import GofResult, LayerScore, Run, Samples, Site
@@ -26,6 +27,7 @@ __all__ = [
     "Samples",
     "Site",
     "__version__",
+    "compare",
     "load",
     "nn",
     "scan",
@@ -40,6 +42,7 @@ _HOMES = {
     "Run": "gaussprobe.types",
     "Samples": "gaussprobe.types",
     "Site": "gaussprobe.types",
+    "compare": "gaussprobe.compare",
     "load": "gaussprobe.store",
     "scan": "gaussprobe.scan",
     "watch": "gaussprobe.watch",

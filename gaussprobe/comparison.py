@@ -1,0 +1,126 @@
+"""What a comparison of settings found: records that reports and the command line read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from gaussprobe.paired import Difference
+from gaussprobe.types import Kind, is_headline
+
+# Numbers of a site that are compared: attributes of `SiteNumbers`.
+MEASURES = ("qq_r2", "negentropy", "delta", "ks_distance", "wasserstein", "skewness", "excess_kurtosis")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteNumbers:
+    """A site of one trained model: medians over units, named as in `LayerScore`."""
+
+    site: str
+    kind: tuple[Kind, ...]
+    qq_r2: float
+    negentropy: float
+    delta: float
+    ks_distance: float
+    wasserstein: float
+    skewness: float
+    excess_kurtosis: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One setting trained on one seed.
+
+    Args:
+        setting: its name.
+        seed: of the initial weights, and of everything random in training.
+        metrics: what `train` returned.
+        sites: the layers of the trained model, in execution order.
+        measured: where the numbers of the sites come from, in words.
+        seconds: that `train` took.
+        steps: training steps it ended.
+        threads: that torch worked with; numbers are the same to the last digit only for the same count.
+        versions: of Python and the packages numbers depend on.
+        failure: the traceback where `train` raised; empty where it did not.
+    """
+
+    setting: str
+    seed: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    sites: tuple[SiteNumbers, ...] = ()
+    measured: str = ""
+    seconds: float = 0.0
+    steps: int = 0
+    threads: int = 1
+    versions: Mapping[str, str] = field(default_factory=dict)
+    failure: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricSummary:
+    """A metric of one setting: mean and standard error over seeds, and the values."""
+
+    mean: float
+    se: float
+    values: tuple[float, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteComparison:
+    """A site that both settings of a pair have.
+
+    Args:
+        site: its name.
+        kind: its kinds.
+        means: of each measure, by setting.
+        differences: of each measure, with p-values adjusted over the sites.
+    """
+
+    site: str
+    kind: tuple[Kind, ...]
+    means: Mapping[str, Mapping[str, float]]
+    differences: Mapping[str, Difference]
+
+    @property
+    def headline(self) -> bool:
+        """Whether this site counts in headlines: the output of a nonlinearity does not."""
+        return is_headline(self.kind)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """One setting against the first: differences are its numbers minus those of the first."""
+
+    first: str
+    second: str
+    metrics: Mapping[str, Difference]
+    sites: tuple[SiteComparison, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Settings side by side on the same seeds.
+
+    Args:
+        settings: names, in the order given; the others are held against the first.
+        seeds: that were asked for.
+        trials: one to each setting and seed that was run, failed ones included.
+        metrics: summaries by setting and name.
+        pairs: each other setting against the first.
+        warnings: what a reader must know.
+        description: what was run: the training, its options, the machine, the command.
+    """
+
+    settings: tuple[str, ...]
+    seeds: tuple[int, ...]
+    trials: tuple[Trial, ...]
+    metrics: Mapping[str, Mapping[str, MetricSummary]]
+    pairs: tuple[Pair, ...]
+    warnings: tuple[str, ...] = ()
+    description: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> tuple[Trial, ...]:
+        """Trials whose training raised."""
+        return tuple(trial for trial in self.trials if trial.failure)

@@ -1,0 +1,1 @@
+"""Settings trained on the same seeds: the plan, its folder, one trial, many, and what they show."""
