@@ -18,6 +18,7 @@ from gaussprobe.models.kernels import misfit
 from gaussprobe.models.pickles import Storage
 from gaussprobe.models.wording import printable
 from gaussprobe.nn import OURS
+from gaussprobe.nn.layers import MARK, LayerNormalNorm
 
 TENSOR_MAKERS = {
     "torch._utils._rebuild_tensor",
@@ -151,7 +152,8 @@ def check_module(module: nn.Module) -> None:
             raise UnsafeContentError(f"{title} is damaged: it has no training mode")
         for key, value in state.items():
             flag = key == "_is_full_backward_hook" and (value is None or isinstance(value, bool))
-            if "_hook" in key and not flag and not (isinstance(value, dict) and not value):
+            marked = key == "_forward_pre_hooks" and isinstance(child, LayerNormalNorm) and value == MARK
+            if "_hook" in key and not (flag or marked or (isinstance(value, dict) and not value)):
                 raise UnsafeContentError(f"{title} carries a hook ({printable(key)})")
             # Weak references are callable; `RNNBase.__setstate__` keeps a list of them, none by itself.
             if callable(value) and not (key == "activation" and value in ACTIVATIONS.values()):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -26,6 +27,14 @@ _ABOUT = """
     `y = gamma * (psi(h; lambda) + noise) + beta` with `h = (x - mean) / sqrt(var + eps)`, and one lambda for
     each group, of one Newton step on the Yeo-Johnson likelihood; see `gaussprobe.nn.functional`.
 """
+
+
+def _nothing(_module: nn.Module, _given: Any) -> None:
+    pass
+
+
+# A hook that does nothing, but makes others call the layer: see `LayerNormalNorm.begin`.
+MARK: dict[Any, Any] = {"gaussprobe.nn": _nothing}
 
 
 class Normality(nn.Module):
@@ -308,6 +317,31 @@ class InstanceNormalNorm3d(_InstanceNormalNorm, nn.InstanceNorm3d):
 class LayerNormalNorm(Normality, nn.LayerNorm):
     __doc__ = "LayerNorm with normality normalization: each example over its last dimensions." + _ABOUT
 
+    def begin(
+        self, noise: float, strength: float, noise_kind: NoiseKind = "scaled", *, compiled: bool = False
+    ) -> None:
+        """Take up what the layer has besides its counterpart's, and keep out of fused kernels.
+
+        In evaluation `nn.TransformerEncoderLayer` hands weight and bias of its LayerNorms to a kernel of its
+        own and never calls them, unless one of its modules has a hook.
+        """
+        super().begin(noise, strength, noise_kind, compiled=compiled)
+        self._forward_pre_hooks.update(MARK)
+
+    def leave(self) -> None:
+        """Give it up again."""
+        super().leave()
+        for key in MARK:  # in place: handles of other hooks refer to the dict
+            self._forward_pre_hooks.pop(key, None)
+
+    def __getstate__(self) -> dict[str, Any]:
+        others = OrderedDict((key, hook) for key, hook in self._forward_pre_hooks.items() if key not in MARK)
+        return super().__getstate__() | {"_forward_pre_hooks": others}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._forward_pre_hooks.update(MARK)
+
     def __init__(
         self,
         normalized_shape: int | list[int] | torch.Size,
@@ -327,6 +361,8 @@ class LayerNormalNorm(Normality, nn.LayerNorm):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Each example normalized by itself."""
+        if input.is_nested:  # as `nn.TransformerEncoder` makes of padded sequences in evaluation
+            return torch.nested.as_nested_tensor([self.forward(each) for each in input.unbind()])
         k = len(self.normalized_shape)
         if tuple(input.shape[input.ndim - k :]) != tuple(self.normalized_shape) or input.ndim < k:
             wanted = ", ".join(str(size) for size in self.normalized_shape)

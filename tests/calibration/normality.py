@@ -140,6 +140,8 @@ reset them.
 
 `torch.compile(model, fullgraph=True)`, `torch.export` and ONNX (`dynamo=True`) work, and so do checkpointing,
 autocast and second derivatives; `torch.fx.symbolic_trace` and `jacobian(vectorize=True)` do not.
+`nn.TransformerEncoder` never calls its LayerNorms in evaluation, but hands their weights to a kernel; with
+LayerNormalNorm, which has a hook that does nothing, it goes the way of training.
 [benchmarks](benchmarks.md) has what the layers cost.
 
 ## What one Newton step does to known laws

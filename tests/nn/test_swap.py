@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import logging
 import warnings
 
@@ -260,3 +261,43 @@ def test_a_copy_restores_too() -> None:
     """The way back goes with deepcopy."""
     model = copy.deepcopy(gp.nn.gaussianize(trained()))
     assert type(gp.nn.restore(model).batch) is nn.BatchNorm2d
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("norm_first", [True, False])
+@pytest.mark.parametrize("padded", [True, False])
+def test_fused_kernels_do_not_pass_a_layer_by(norm_first: bool, padded: bool) -> None:
+    """nn.TransformerEncoder evaluated without gradients: the transform is in, changed, loaded or by hand."""
+    part = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, norm_first=norm_first)
+    model = nn.TransformerEncoder(part, 2, enable_nested_tensor=not norm_first).eval()
+    x = torch.randn(3, 5, 16).exp()
+    real = torch.ones(3, 5, dtype=torch.bool)
+    if padded:
+        real[1, 3:] = real[2, 4:] = False
+    given = {"src_key_padding_mask": ~real} if padded else {}
+    with torch.no_grad():
+        plain = model(x, **given)
+        gp.nn.gaussianize(model)
+        file = io.BytesIO()
+        torch.save(model, file)
+        file.seek(0)
+        found = [
+            each(x, **given) for each in (model, copy.deepcopy(model), torch.load(file, weights_only=False))
+        ]
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            expected = model(x, **given)
+        finally:
+            torch.backends.mha.set_fastpath_enabled(True)
+        assert not torch.allclose(expected[real], plain[real], atol=1e-2)
+        for each in found:
+            torch.testing.assert_close(each[real], expected[real], rtol=1e-4, atol=1e-5)
+        handle = model.layers[0].norm1.register_forward_pre_hook(lambda *_: None)
+        gp.nn.restore(model)
+        handle.remove()
+        assert not model.layers[0].norm1._forward_pre_hooks
+        assert torch.equal(model(x, **given), plain)
+        layer = copy.deepcopy(part)
+        layer.norm1 = gp.nn.LayerNormalNorm(16)
+        after = layer.eval()(x)
+    torch.testing.assert_close(after, layer(x).detach(), rtol=1e-4, atol=1e-5)
