@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import gaussprobe
-from gaussprobe.cli import apart, demo, export, gaussianize, live, report, scan, selftest
+from gaussprobe.cli import apart, compare, demo, export, gaussianize, live, report, scan, selftest
 from gaussprobe.cli.console import Debug, abandon_stdout, invocation, say
 from gaussprobe.errors import GaussprobeError
 
@@ -27,6 +27,7 @@ app.command("demo")(demo.demo)
 app.command("selftest")(selftest.selftest)
 app.command("live")(live.live)
 app.command("export")(export.export)
+app.command("compare")(compare.compare)
 app.command("gaussianize")(gaussianize.gaussianize)
 
 # Typer exports one class of its error tree; the tree is click's own or a copy of it, by Typer's version.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import pkgutil
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+
+import gaussprobe as gp
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "pandas", "scipy", "statsmodels", "seaborn")
@@ -145,3 +149,10 @@ def test_mypy_bites(tmp_path: Path) -> None:
     errors = [row for row in done.stdout.splitlines() if ": error:" in row]
     assert len(errors) == 1
     assert "Incompatible types in assignment" in errors[0]
+
+
+def test_every_package_is_installed() -> None:
+    """The list in pyproject.toml is that of the folders: a wheel has them all."""
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {m.name for m in pkgutil.walk_packages(gp.__path__, "gaussprobe.") if m.ispkg}
+    assert set(listed) == found | {"gaussprobe"}

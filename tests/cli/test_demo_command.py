@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import gaussprobe as gp
-from gaussprobe import recipes
 from gaussprobe.cli.main import main
+from gaussprobe.recipes import data
 
 
 def test_demo_trains_scans_and_names_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -30,7 +30,7 @@ def test_demo_without_its_extra_says_which(
 ) -> None:
     """Without the digits' package the extra `demo` is named, exit 2, and nothing is written."""
     find_spec = importlib.util.find_spec
-    monkeypatch.setattr(recipes, "find_spec", lambda name: None if name == "mlxtend" else find_spec(name))
+    monkeypatch.setattr(data, "find_spec", lambda name: None if name == "mlxtend" else find_spec(name))
     assert main(["demo", "--out", str(tmp_path / "demo")]) == 2
     assert "gaussprobe[demo]" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

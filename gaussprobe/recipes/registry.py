@@ -1,0 +1,60 @@
+"""The experiments that `gaussprobe compare --recipe` runs, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from gaussprobe.nn import gaussianize
+from gaussprobe.recipes.networks import build_mnist5k_cnn, build_mnist5k_mlp, build_mnist5k_vit
+from gaussprobe.recipes.training import train_digits
+from gaussprobe.trials.trial import Setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """An experiment: what is built, how it is trained, which settings are held side by side.
+
+    Args:
+        about: a line.
+        build: makes the model.
+        train: with `epochs`, trains and measures it.
+        settings: by name, the plain one first.
+        epochs: unless other ones are asked for.
+    """
+
+    about: str
+    build: Callable[[], nn.Module]
+    train: Callable[..., Mapping[str, Any]]
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    epochs: int = 10
+
+
+_BATCH: dict[str, Setting] = {"BatchNorm": None, "BatchNormalNorm": gaussianize}
+_LAYER: dict[str, Setting] = {"LayerNorm": None, "LayerNormalNorm": gaussianize}
+
+RECIPES: dict[str, Recipe] = {
+    "mnist5k-cnn": Recipe(
+        about="three convolutions with BatchNorm on 5,000 MNIST digits",
+        build=build_mnist5k_cnn,
+        train=train_digits,
+        settings=_BATCH,
+    ),
+    "mnist5k-vit": Recipe(
+        about="a vision transformer of four layers with LayerNorm on 5,000 MNIST digits",
+        build=build_mnist5k_vit,
+        train=partial(train_digits, lr=1e-3),
+        settings=_LAYER,
+        epochs=20,
+    ),
+    "digits-mlp": Recipe(
+        about="three hidden layers with BatchNorm on 5,000 MNIST digits",
+        build=build_mnist5k_mlp,
+        train=train_digits,
+        settings=_BATCH,
+    ),
+}

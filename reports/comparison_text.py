@@ -1,0 +1,98 @@
+"""A comparison on the terminal."""
+
+from __future__ import annotations
+
+import math
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gaussprobe.comparison import Comparison, Pair
+from gaussprobe.paired import Difference
+
+
+def show(found: Comparison, console: Console) -> None:
+    """Print metrics and layers of the settings, differences with their intervals.
+
+    Args:
+        found: the comparison.
+        console: where to.
+    """
+    n = len(found.seeds)
+    seeds = "1 seed" if n == 1 else f"{n} seeds"
+    console.print(f"{' against '.join(reversed(found.settings))}, {seeds}", highlight=False, markup=False)
+    for pair in found.pairs:
+        console.print("\nMetrics, mean +- standard error", style="bold", highlight=False)
+        console.print(_metrics(found, pair))
+        if any(site.headline for site in pair.sites):
+            console.print("\nQ-Q R^2 of sites, median over units", style="bold", highlight=False)
+            console.print(_sites(pair))
+    measured = next((trial.measured for trial in found.trials if trial.sites), "")
+    if measured:
+        console.print(
+            f"\nSites: {measured}. Intervals are Student's, .95, of differences on the same seeds; "
+            "p of sites is adjusted over them.",
+            style="dim",
+            highlight=False,
+            markup=False,
+        )
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for index, title in enumerate(titles):
+        table.add_column(title, justify="right" if index else "left", overflow="fold", no_wrap=bool(index))
+    return table
+
+
+def _metrics(found: Comparison, pair: Pair) -> Table:
+    table = _table("metric", pair.first, pair.second, "difference", "interval", "p")
+    names = dict.fromkeys(name for each in (pair.first, pair.second) for name in found.metrics[each])
+    for name in names:
+        cells = []
+        for setting in (pair.first, pair.second):
+            one = found.metrics[setting].get(name)
+            cells.append("" if one is None else f"{number(one.mean)} {_spread(one.se)}".strip())
+        table.add_row(Text(name), *cells, *_difference(pair.metrics.get(name), adjusted=False))
+    return table
+
+
+def _sites(pair: Pair) -> Table:
+    table = _table("site", pair.first, pair.second, "difference", "interval", "p")
+    for site in pair.sites:
+        if site.headline:
+            means = site.means["qq_r2"]
+            table.add_row(
+                Text(site.site or "(model)"),
+                number(means[pair.first]),
+                number(means[pair.second]),
+                *_difference(site.differences.get("qq_r2"), adjusted=True),
+            )
+    return table
+
+
+def _difference(one: Difference | None, *, adjusted: bool) -> tuple[str, str, str]:
+    if one is None:
+        return "", "", ""
+    p = one.adjusted_pvalue if adjusted else one.pvalue
+    interval = (
+        "none" if math.isnan(one.low) else f"{number(one.low, sign=True)} .. {number(one.high, sign=True)}"
+    )
+    return number(one.mean, sign=True), interval, "" if p is None or math.isnan(p) else _pvalue(p)
+
+
+def _pvalue(p: float) -> str:
+    return "< .0001" if p < 1e-4 else f"{p:.4f}".removeprefix("0")
+
+
+def _spread(se: float) -> str:
+    return "" if math.isnan(se) else f"+- {number(se)}"
+
+
+def number(value: float, *, sign: bool = False) -> str:
+    """Four significant digits, and no more than four decimals."""
+    if not math.isfinite(value):
+        return str(value)
+    digits = 4 if value == 0 else max(0, min(4, 3 - math.floor(math.log10(abs(value)))))
+    return f"{value:{'+' if sign else ''}.{digits}f}"

@@ -1,0 +1,112 @@
+"""`gaussprobe compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gaussprobe.cli.main import main
+
+EXPERIMENT = """
+import torch
+from torch import nn
+from tests.settings import build
+
+def train(model, probe, seed, epochs=1):
+    if seed == {broken} and type(model[1]) is not nn.BatchNorm1d:
+        raise ArithmeticError("loss is infinite")
+    for _ in range(2 * epochs):
+        model(torch.randn(32, 64))
+        probe.step()
+    return {{"score": float(model(torch.randn(32, 64)).detach().std()), "epochs": epochs}}
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current directory, for modules of one's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
+    return tmp_path
+
+
+def write(folder: Path, name: str, more: str = "", broken: int = -1) -> None:
+    (folder / f"{name}.py").write_text(EXPERIMENT.format(broken=broken) + more)
+
+
+def test_a_module_of_ones_own(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`build` and `train`, without settings as built against gaussianized; table, JSON and folder agree."""
+    write(experiment, "mine")
+    arguments = ["compare", "mine", "--seeds", "3", "--epochs", "2", "--out", "kept"]
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    assert "gaussianized against as built, 3 seeds" in said.out
+    assert "Q-Q R^2 of sites" in said.out
+    assert "step 0, the last that was recorded, in training mode" in " ".join(said.out.split())
+    assert "epochs: no interval, the difference is the same on every seed" in said.err
+    assert "kept: kept" in said.err
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["settings"]) == ["as built", "gaussianized"]
+    assert found["settings"]["gaussianized"]["metrics"]["epochs"]["values"] == [2.0, 2.0, 2.0]
+    assert found["paired"]["epochs"]["mean"] == 0
+    assert found["paired"]["epochs"]["low"] == "NaN"
+    score = found["paired"]["score"]
+    assert score["low"] < score["mean"] < score["high"]
+    assert [site["site"] for site in found["sites"]] == ["0", "1", "2", "4"]
+    first = found["sites"][1]
+    assert first["kind"] == ["preactivation", "norm"]
+    assert set(first["qq_r2"]) == {"as built", "gaussianized", "difference"}
+    assert {"mean", "low", "high", "adjusted_pvalue"} <= set(first["negentropy"]["difference"])
+    assert found["failed"] == []
+
+
+def test_a_seed_that_fails(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 1, the traceback in the JSON, the other seeds compared."""
+    write(
+        experiment,
+        "failing",
+        "settings = {'a': None, 'b': __import__('gaussprobe').nn.gaussianize}",
+        broken=1,
+    )
+    assert main(["compare", "failing", "--seeds", "3", "--json"]) == 1
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    (failed,) = found["failed"]
+    assert (failed["setting"], failed["seed"]) == ("b", 1)
+    assert "Traceback" in failed["traceback"]
+    assert "b, seed 1: ArithmeticError: loss is infinite" in said.err
+    assert found["paired"]["score"]["n_seeds"] == 2
+
+
+def test_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    """A built-in one, one epoch."""
+    assert main(["compare", "--recipe", "digits-mlp", "--seeds", "2", "--epochs", "1"]) == 0
+    said = capsys.readouterr()
+    assert "BatchNormalNorm against BatchNorm, 2 seeds" in said.out
+    assert "1000 examples in evaluation mode, after training" in " ".join(said.out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give a module, or --recipe NAME"),
+        (["mine", "--recipe", "digits-mlp"], "give a module, or --recipe NAME"),
+        (["--recipe", "minst"], "there is no recipe 'minst'; there are mnist5k-cnn, mnist5k-vit, digits-mlp"),
+        (["nowhere"], "there is no module 'nowhere'"),
+        (["plain", "--epochs", "3"], "plain:train takes no `epochs`"),
+        (["--recipe", "digits-mlp", "--out", "thesis"], "thesis holds no comparison"),
+    ],
+)
+def test_bad_input(
+    experiment: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    """Said in a line or two, exit 2, nothing lost."""
+    (experiment / "plain.py").write_text("def build(): ...\ndef train(model, probe, seed): ...\n")
+    (experiment / "thesis").mkdir()
+    (experiment / "thesis" / "chapter.tex").write_text("mine")
+    assert main(["compare", *arguments]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert (experiment / "thesis" / "chapter.tex").read_text() == "mine"

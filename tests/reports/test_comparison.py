@@ -1,0 +1,99 @@
+"""A comparison as JSON and on the terminal."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+
+import pytest
+from rich.console import Console
+
+from gaussprobe.comparison import MEASURES, Comparison, SiteNumbers, Trial
+from gaussprobe.reports import comparison_json, comparison_text
+from gaussprobe.reports.comparison_text import number
+from gaussprobe.trials.analysis import compared
+
+
+def trial(setting: str, seed: int, accuracy: float, r2: float) -> Trial:
+    """With one site that counts and one that does not."""
+    values = dict.fromkeys(MEASURES, r2)
+    return Trial(
+        setting=setting,
+        seed=seed,
+        metrics={"accuracy": accuracy},
+        sites=(
+            SiteNumbers(site="norm[0]", kind=("norm",), **values),
+            SiteNumbers(site="relu", kind=("activation",), **values),
+        ),
+        measured="9 examples",
+    )
+
+
+def made() -> Comparison:
+    """Three settings on three seeds; the third has one number that is not finite."""
+    trials = [
+        trial(setting, seed, 0.9 + 0.01 * seed + 0.02 * k * (seed != 1), 0.9 + 0.01 * k + 0.001 * k * seed)
+        for k, setting in enumerate(("plain", "changed", "other"))
+        for seed in range(3)
+    ]
+    trials[-1] = trial("other", 2, math.inf, math.nan)
+    return compared(("plain", "changed", "other"), range(3), trials, {"train": "mine"})
+
+
+def shown(found: Comparison, width: int = 100) -> str:
+    file = io.StringIO()
+    comparison_text.show(found, Console(file=file, width=width))
+    return file.getvalue()
+
+
+def test_json() -> None:
+    """The keys of design.md; further settings beside them; numbers that are not finite as text."""
+    found = json.loads(comparison_json.dumps(made()))
+    assert list(found["settings"]) == ["plain", "changed", "other"]
+    accuracy = found["settings"]["plain"]["metrics"]["accuracy"]
+    assert accuracy["mean"] == pytest.approx(0.91)
+    assert accuracy["values"] == pytest.approx([0.9, 0.91, 0.92])
+    assert found["paired"]["accuracy"]["mean"] == pytest.approx(0.04 / 3)
+    (site, relu) = found["sites"]
+    assert site["qq_r2"]["plain"] == pytest.approx(0.9)
+    assert site["qq_r2"]["changed"] == pytest.approx(0.911)
+    assert site["qq_r2"]["difference"]["mean"] == pytest.approx(0.011)
+    assert relu["kind"] == ["activation"]
+    assert found["others"]["other"]["sites"][0]["qq_r2"]["difference"]["n_seeds"] == 2
+    assert found["warnings"] == ["metric 'accuracy' is not finite in other 2: left out there"]
+
+
+def test_terminal() -> None:
+    """Settings, differences and intervals; activations are left out; names are no markup."""
+    text = shown(made())
+    assert "other against changed against plain, 3 seeds" in text
+    assert "accuracy  0.9100 +- 0.0058  0.9233 +- 0.0088     +0.0133" in text
+    assert "norm[0]  0.9000   0.9110     +0.0110  +0.0085 .. +0.0135" in text
+    assert "relu" not in text
+    assert "Sites: 9 examples. Intervals are Student's, .95" in " ".join(text.split())
+    assert max(map(len, shown(made(), 80).splitlines())) <= 80
+
+
+def test_nothing_to_show() -> None:
+    """Trials that failed all."""
+    failed = [Trial(setting=s, seed=0, failure="Traceback\nE: no") for s in "ab"]
+    found = compared("ab", [0], failed, {})
+    assert shown(found).startswith("b against a, 1 seed\n")
+    assert json.loads(comparison_json.dumps(found))["sites"] == []
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.0000"),
+        (0.12345, "0.1235"),
+        (12.3456, "12.35"),
+        (123456.7, "123457"),
+        (math.nan, "nan"),
+        (1e-9, "0.0000"),
+    ],
+)
+def test_numbers(value: float, text: str) -> None:
+    """Four significant digits, four decimals at most."""
+    assert number(value) == text
