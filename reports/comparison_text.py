@@ -23,7 +23,7 @@ def show(found: Comparison, console: Console) -> None:
     seeds = "1 seed" if n == 1 else f"{n} seeds"
     console.print(f"{' against '.join(reversed(found.settings))}, {seeds}", highlight=False, markup=False)
     for pair in found.pairs:
-        console.print("\nMetrics, mean +- standard error", style="bold", highlight=False)
+        console.print("\nMetrics, mean (standard error)", style="bold", highlight=False)
         console.print(_metrics(found, pair))
         if any(site.headline for site in pair.sites):
             console.print("\nQ-Q R^2 of sites, median over units", style="bold", highlight=False)
@@ -42,7 +42,13 @@ def show(found: Comparison, console: Console) -> None:
 def _table(*titles: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for index, title in enumerate(titles):
-        table.add_column(title, justify="right" if index else "left", overflow="fold", no_wrap=bool(index))
+        table.add_column(
+            title,
+            justify="right" if index else "left",
+            overflow="fold",
+            no_wrap=bool(index),
+            min_width=8 if not index else None,
+        )
     return table
 
 
@@ -77,7 +83,7 @@ def _difference(one: Difference | None, *, adjusted: bool) -> tuple[str, str, st
         return "", "", ""
     p = one.adjusted_pvalue if adjusted else one.pvalue
     interval = (
-        "none" if math.isnan(one.low) else f"{number(one.low, sign=True)} .. {number(one.high, sign=True)}"
+        "none" if math.isnan(one.low) else f"{number(one.low, sign=True)}..{number(one.high, sign=True)}"
     )
     return number(one.mean, sign=True), interval, "" if p is None or math.isnan(p) else _pvalue(p)
 
@@ -87,7 +93,7 @@ def _pvalue(p: float) -> str:
 
 
 def _spread(se: float) -> str:
-    return "" if math.isnan(se) else f"+- {number(se)}"
+    return "" if math.isnan(se) else f"({number(se)})"
 
 
 def number(value: float, *, sign: bool = False) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import re
 
 import pytest
 from rich.console import Console
@@ -68,11 +69,13 @@ def test_terminal() -> None:
     """Settings, differences and intervals; activations are left out; names are no markup."""
     text = shown(made())
     assert "other against changed against plain, 3 seeds" in text
-    assert "accuracy  0.9100 +- 0.0058  0.9233 +- 0.0088     +0.0133" in text
-    assert "norm[0]  0.9000   0.9110     +0.0110  +0.0085 .. +0.0135" in text
+    assert "accuracy  0.9100 (0.0058)  0.9233 (0.0088)     +0.0133" in text
+    assert re.search(r"norm\[0\] +0\.9000 +0\.9110 +\+0\.0110 +\+0\.0085\.\.\+0\.0135 ", text)
     assert "relu" not in text
     assert "Sites: 9 examples. Intervals are Student's, .95" in " ".join(text.split())
-    assert max(map(len, shown(made(), 80).splitlines())) <= 80
+    narrow = shown(made(), 80).splitlines()
+    assert max(map(len, narrow)) <= 80
+    assert any(line.startswith("accuracy ") for line in narrow)
 
 
 def test_nothing_to_show() -> None:
