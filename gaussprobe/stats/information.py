@@ -67,7 +67,7 @@ def adjusted_mutual_information(x: ArrayLike, y: ArrayLike, *, bins: int = 10) -
 
     Args:
         x, y: `(n,)` each, sample by sample, any units; tensors or arrays of real numbers.
-        bins: of equal counts, as near as equal values allow.
+        bins: of equal counts, as near as equal values allow; fewer where each would have less than two.
 
     Returns:
         A single number, a tensor if x is one. NaN with a warning if a variable is constant, a value is not
@@ -84,7 +84,9 @@ def adjusted_mutual_information(x: ArrayLike, y: ArrayLike, *, bins: int = 10) -
     give_back, a, b = _pair(x, y)
     if not _usable(a, b, fewest=_FEWEST, name="adjusted_mutual_information"):
         return give_back(math.nan)
-    return give_back(_adjusted(_binned(a, int(bins)), _binned(b, int(bins))))
+    # With every sample in a bin of its own chance alone would explain all.
+    cells = min(int(bins), len(a) // 2)
+    return give_back(_adjusted(_binned(a, cells), _binned(b, cells)))
 
 
 def _pair(x: ArrayLike, y: ArrayLike) -> tuple[Any, Floats, Floats]:
