@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gaussprobe.version import __version__
 
 if TYPE_CHECKING:
-    from gaussprobe import nn, stats
+    from gaussprobe import measures, nn, stats
     from gaussprobe.compare import compare
     from gaussprobe.scan import scan
     from gaussprobe.store import load
@@ -29,13 +29,14 @@ __all__ = [
     "__version__",
     "compare",
     "load",
+    "measures",
     "nn",
     "scan",
     "stats",
     "watch",
 ]
 
-_ROOMS = ("nn", "stats")
+_ROOMS = ("measures", "nn", "stats")
 _HOMES = {
     "GofResult": "gaussprobe.types",
     "LayerScore": "gaussprobe.types",

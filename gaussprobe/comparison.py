@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from gaussprobe.paired import Difference
+from gaussprobe.measured import Carried, Cost, Course, Quantiles
+from gaussprobe.paired import Difference, Ratio
 from gaussprobe.types import Kind, is_headline
 
 # Numbers of a site that are compared: attributes of `SiteNumbers`.
-MEASURES = ("qq_r2", "negentropy", "delta", "ks_distance", "wasserstein", "skewness", "excess_kurtosis")
+MEASURES = (
+    "qq_r2",
+    "negentropy",
+    "delta",
+    "ks_distance",
+    "wasserstein",
+    "skewness",
+    "excess_kurtosis",
+    "minibatch_qq_r2",
+    "henze_zirkler",
+    "sliced",
+    "mutual_information",
+    "adjusted_mutual_information",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SiteNumbers:
-    """A site of one trained model: medians over units, named as in `LayerScore`."""
+    """A site of one trained model.
+
+    Medians over units, named as in `LayerScore`; then what the paper on normality normalization measures, as
+    in `gaussprobe.measured`: NaN where it was not.
+    """
 
     site: str
     kind: tuple[Kind, ...]
@@ -25,6 +44,11 @@ class SiteNumbers:
     wasserstein: float
     skewness: float
     excess_kurtosis: float
+    minibatch_qq_r2: float = math.nan
+    henze_zirkler: float = math.nan
+    sliced: float = math.nan
+    mutual_information: float = math.nan
+    adjusted_mutual_information: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +61,11 @@ class Trial:
         metrics: what `train` returned.
         sites: the layers of the trained model, in execution order.
         measured: where the numbers of the sites come from, in words.
+        quantiles: Q-Q plots of some units on held-out data, the same units in every setting.
+        robustness: how far noise carries.
+        courses: Q-Q R^2 of the sites over training, in training mode.
+        cost: of a training step of this setting.
+        cost_of_first: of one of the first setting, timed in turns with it; None in trials of the first.
         seconds: that `train` took.
         steps: training steps it ended.
         threads: that torch worked with; numbers are the same to the last digit only for the same count.
@@ -49,6 +78,11 @@ class Trial:
     metrics: Mapping[str, float] = field(default_factory=dict)
     sites: tuple[SiteNumbers, ...] = ()
     measured: str = ""
+    quantiles: tuple[Quantiles, ...] = ()
+    robustness: tuple[Carried, ...] = ()
+    courses: tuple[Course, ...] = ()
+    cost: Cost | None = None
+    cost_of_first: Cost | None = None
     seconds: float = 0.0
     steps: int = 0
     threads: int = 1
@@ -89,6 +123,38 @@ class SiteComparison:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RobustnessComparison:
+    """How far noise at one site carries to a later one, in both settings of a pair.
+
+    Args:
+        at: where the noise was added.
+        site: where the change was read; `"output"` for the model's own output.
+        means: relative change by setting, mean over seeds.
+        ratio: of the second setting to the first, p-values adjusted over all pairs of sites.
+    """
+
+    at: str
+    site: str
+    means: Mapping[str, float]
+    ratio: Ratio
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostComparison:
+    """One figure of the cost of a training step, in both settings of a pair.
+
+    Args:
+        name: `"forward"`, `"backward"`, `"step"` (their sum), in seconds; `"saved_bytes"`, `"peak_bytes"`.
+        means: by setting, over seeds.
+        ratio: of the second setting to the first.
+    """
+
+    name: str
+    means: Mapping[str, float]
+    ratio: Ratio
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pair:
     """One setting against the first: differences are its numbers minus those of the first."""
 
@@ -96,6 +162,25 @@ class Pair:
     second: str
     metrics: Mapping[str, Difference]
     sites: tuple[SiteComparison, ...]
+    robustness: tuple[RobustnessComparison, ...] = ()
+    cost: tuple[CostComparison, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CourseSummary:
+    """Q-Q R^2 of a site over training: mean and standard error over seeds at each recorded step.
+
+    Args:
+        site: its name.
+        steps: recorded in every seed.
+        mean: over seeds.
+        se: its standard error; NaN for one seed.
+    """
+
+    site: str
+    steps: tuple[int, ...]
+    mean: tuple[float, ...]
+    se: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +193,7 @@ class Comparison:
         trials: one to each setting and seed that was run, failed ones included.
         metrics: summaries by setting and name.
         pairs: each other setting against the first.
+        courses: of the sites over training, by setting.
         warnings: what a reader must know.
         description: what was run: the training, its options, the machine, the command.
     """
@@ -117,6 +203,7 @@ class Comparison:
     trials: tuple[Trial, ...]
     metrics: Mapping[str, Mapping[str, MetricSummary]]
     pairs: tuple[Pair, ...]
+    courses: Mapping[str, tuple[CourseSummary, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     description: Mapping[str, str] = field(default_factory=dict)
 

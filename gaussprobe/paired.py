@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from scipy import stats as laws
@@ -93,8 +94,67 @@ def difference(first: Sequence[float], second: Sequence[float], *, level: float 
     )
 
 
-def adjusted(differences: Sequence[Difference]) -> list[Difference]:
-    """Differences with p-values adjusted over all of them, so that any false claim is rare.
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """The geometric mean of ratios on the same seeds.
+
+    Args:
+        ratio: it.
+        low, high: its interval; NaN where there is none.
+        pvalue: of a ratio of 1; NaN likewise.
+        n_seeds: ratios.
+        adjusted_pvalue: over all that were compared together; None where that was one.
+        reason: why there is no interval; empty where there is.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    pvalue: float
+    n_seeds: int
+    adjusted_pvalue: float | None = None
+    reason: str = ""
+
+
+def ratio(first: Sequence[float], second: Sequence[float], *, level: float = 0.95) -> Ratio:
+    """Geometric mean of `second / first` over seeds: `difference` of the logarithms.
+
+    Null hypothesis: the logarithms differ by 0 in the mean (and are independent draws of one normal law).
+
+    Args:
+        first, second: one positive number to each seed, seed by seed.
+        level: of the interval.
+
+    Returns:
+        The ratio; without an interval, and with the reason, for one seed or ratios that are equal.
+
+    Raises:
+        ValueError: as `difference` does, and for numbers that are not positive.
+    """
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    if not ((a > 0).all() and (b > 0).all()):
+        raise ValueError("first and second must be positive; got " + str([*first, *second]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GaussprobeWarning)  # said in our words
+        found = difference(np.log(a).tolist(), np.log(b).tolist(), level=level)
+    reason = found.reason.replace("difference", "ratio")
+    if reason:
+        warnings.warn(f"no interval: {reason}", GaussprobeWarning, stacklevel=2)
+    return Ratio(
+        ratio=math.exp(found.mean),
+        low=math.exp(found.low),
+        high=math.exp(found.high),
+        pvalue=found.pvalue,
+        n_seeds=found.n_seeds,
+        reason=reason,
+    )
+
+
+Compared = TypeVar("Compared", Difference, Ratio)
+
+
+def adjusted(differences: Sequence[Compared]) -> list[Compared]:
+    """Differences, or ratios, with p-values adjusted over all of them, so that any false claim is rare.
 
     `p~_(i) = max_{j <= i} min(1, (m - j + 1) p_(j))` over the m p-values there are: whatever depends on what,
     the chance that any true null hypothesis has `p~ <= q` is at most q.

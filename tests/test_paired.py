@@ -11,7 +11,7 @@ import pytest
 from scipy import stats as laws
 
 from gaussprobe.errors import GaussprobeWarning
-from gaussprobe.paired import adjusted, difference
+from gaussprobe.paired import adjusted, difference, ratio
 
 
 def test_is_students() -> None:
@@ -86,3 +86,31 @@ def test_bad_arguments() -> None:
         difference([1, math.nan], [1, 2])
     with pytest.raises(ValueError, match="level must lie between 0 and 1; got 95"):
         difference([1, 2], [1, 3], level=95)
+
+
+def test_ratio_is_of_logarithms() -> None:
+    """Ratios e^.1, e^.2, e^.3 on three seeds: the interval of the logarithms; scale is nothing."""
+    second = [2 * math.exp(0.1), 3 * math.exp(0.2), 5 * math.exp(0.3)]
+    found = ratio([2, 3, 5], second)
+    half = laws.t.ppf(0.975, 2) * 0.1 / math.sqrt(3)
+    wanted = (math.exp(0.2), math.exp(0.2 - half), math.exp(0.2 + half))
+    assert (found.ratio, found.low, found.high) == pytest.approx(wanted, rel=1e-12)
+    scaled = ratio([2e6, 3e6, 5e6], [1e6 * one for one in second])
+    assert scaled.pvalue == pytest.approx(found.pvalue, rel=1e-9)
+    assert adjusted([found, replace(found, pvalue=0.01)])[1].adjusted_pvalue == 0.02
+
+
+def test_ratio_of_equal_ratios_has_no_interval() -> None:
+    """The same ratio on every seed: said, not a claim of certainty."""
+    with pytest.warns(GaussprobeWarning, match="the ratio is the same on every seed"):
+        found = ratio([1, 2, 4], [2, 4, 8])
+    assert found.ratio == pytest.approx(2)
+    assert math.isnan(found.low)
+    assert found.reason == "the ratio is the same on every seed"
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0])
+def test_ratio_wants_positive_numbers(wrong: float) -> None:
+    """A ratio of what is not positive has no logarithm."""
+    with pytest.raises(ValueError, match="must be positive"):
+        ratio([1, wrong], [1, 2])

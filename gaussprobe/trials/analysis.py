@@ -158,6 +158,7 @@ def _sites(
                     for setting, table in zip((first, second), tables, strict=True)
                 }
                 for measure in MEASURES
+                if measure in found[name]  # nothing is said of what was not measured
             },
             differences=found[name],
         )
