@@ -70,6 +70,10 @@ class Trial:
         steps: training steps it ended.
         threads: that torch worked with; numbers are the same to the last digit only for the same count.
         versions: of Python and the packages numbers depend on.
+        machine: the CPU and its cores; the device too where that is another.
+        created: UTC time at which it began, ISO 8601.
+        command: the command line, empty when run from Python.
+        notes: what could not be measured, and why.
         failure: the traceback where `train` raised; empty where it did not.
     """
 
@@ -87,6 +91,10 @@ class Trial:
     steps: int = 0
     threads: int = 1
     versions: Mapping[str, str] = field(default_factory=dict)
+    machine: str = ""
+    created: str = ""
+    command: str = ""
+    notes: tuple[str, ...] = ()
     failure: str = ""
 
 

@@ -19,6 +19,8 @@ from gaussprobe.comparison import (
 )
 from gaussprobe.errors import GaussprobeWarning
 from gaussprobe.paired import Difference, adjusted, difference
+from gaussprobe.trials import summaries
+from gaussprobe.trials.summaries import mean_of
 
 
 def compared(
@@ -37,6 +39,9 @@ def compared(
     for trial in trials:
         if trial.failure:
             said.append(f"{trial.setting}, seed {trial.seed}: {trial.failure.strip().splitlines()[-1]}")
+    for note in dict.fromkeys(note for trial in trials for note in trial.notes):
+        where = [f"{t.setting} {t.seed}" for t in trials if note in t.notes]
+        said.append(f"{note} (in {_listed(where)})")
     said += _unsteady(ended)
     metrics = {name: _summaries(found) for name, found in ended.items()}
     pairs = [_pair(settings[0], other, ended, said) for other in settings[1:]]
@@ -46,6 +51,7 @@ def compared(
         trials=tuple(trials),
         metrics=metrics,
         pairs=tuple(pairs),
+        courses={name: summaries.courses(found) for name, found in ended.items()},
         warnings=tuple(said),
         description=description,
     )
@@ -103,7 +109,14 @@ def _pair(first: str, second: str, ended: Mapping[str, Mapping[int, Trial]], sai
             metrics[name] = found
             if found.reason:
                 said.append(f"{second} against {first}, {name}: no interval, {found.reason}")
-    return Pair(first=first, second=second, metrics=metrics, sites=_sites(first, second, ended, seeds, said))
+    return Pair(
+        first=first,
+        second=second,
+        metrics=metrics,
+        sites=_sites(first, second, ended, seeds, said),
+        robustness=summaries.robustness(first, second, a, b, seeds),
+        cost=summaries.cost(first, second, b),
+    )
 
 
 def _difference(values: Sequence[tuple[float | None, float | None]]) -> Difference | None:
@@ -154,7 +167,7 @@ def _sites(
             kind=tables[0][seeds[0]][name].kind,
             means={
                 measure: {
-                    setting: _mean([_of(table[s][name], measure) for s in seeds])
+                    setting: mean_of([_of(table[s][name], measure) for s in seeds])
                     for setting, table in zip((first, second), tables, strict=True)
                 }
                 for measure in MEASURES
@@ -169,7 +182,3 @@ def _sites(
 def _of(site: SiteNumbers, measure: str) -> float:
     return float(getattr(site, measure))
 
-
-def _mean(values: Sequence[float]) -> float:
-    kept = [value for value in values if math.isfinite(value)]
-    return float(np.mean(kept)) if kept else math.nan

@@ -14,9 +14,17 @@ from typing import Any
 from gaussprobe.comparison import SiteNumbers, Trial
 from gaussprobe.errors import StoreError
 from gaussprobe.files import printable, replace_file, why
+from gaussprobe.measured import Carried, Cost, Course, Quantiles
 
 _PLAN = "comparison.json"
-_SCHEMA = 1
+_SCHEMA = 2
+# Fields of a trial that hold records.
+_RECORDS: dict[str, type[Any]] = {
+    "sites": SiteNumbers,
+    "quantiles": Quantiles,
+    "robustness": Carried,
+    "courses": Course,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,18 +146,30 @@ class Folder:
 
 
 def _trial(content: dict[str, Any]) -> Trial:
-    fields = {field.name for field in dataclasses.fields(Trial)}
-    kept = {name: value for name, value in content.items() if name in fields}
+    kept = {name: value for name, value in content.items() if name in _fields(Trial)}
     kept["metrics"] = {name: _number(value) for name, value in kept["metrics"].items()}
-    kept["sites"] = tuple(
-        SiteNumbers(
-            site=one["site"],
-            kind=tuple(one["kind"]),
-            **{name: _number(value) for name, value in one.items() if name not in ("site", "kind")},
-        )
-        for one in kept["sites"]
-    )
-    return Trial(**kept)
+    for name, record in _RECORDS.items():
+        kept[name] = tuple(_made(record, one) for one in kept[name])
+    for name in ("cost", "cost_of_first"):
+        kept[name] = None if kept[name] is None else _made(Cost, kept[name])
+    return Trial(**kept | {"notes": tuple(kept["notes"])})
+
+
+def _fields(record: type[Any]) -> set[str]:
+    return {field.name for field in dataclasses.fields(record)}
+
+
+def _made(record: type[Any], content: dict[str, Any]) -> Any:
+    """A record of names, numbers, and tuples of either."""
+    return record(**{name: _read(name, value) for name, value in content.items() if name in _fields(record)})
+
+
+def _read(name: str, value: Any) -> Any:
+    if name == "kind":
+        return tuple(value)
+    if isinstance(value, list):
+        return tuple(one if isinstance(one, int) else _number(one) for one in value)
+    return value if name in ("site", "at") or isinstance(value, int) else _number(value)
 
 
 def _dump(content: dict[str, Any]) -> bytes:

@@ -15,6 +15,8 @@ import scipy
 import statsmodels
 import torch
 
+from gaussprobe.machine import machine as machine
+
 
 def write(
     description: str | None, seed: int, measure: Callable[[int, int], Any], page: Callable[..., str]
@@ -39,24 +41,9 @@ def write(
     arguments.out.write_text(text, encoding="utf-8")
 
 
-def machine() -> str:
-    """The CPU and its cores."""
-    return f"{_processor()}, {os.cpu_count()} cores"
-
-
 def versions() -> str:
     """Of Python and the packages that numbers depend on."""
     return (
         f"Python {platform.python_version()}, numpy {np.__version__}, scipy {scipy.__version__}, "
         f"statsmodels {statsmodels.__version__}, torch {torch.__version__}"
     )
-
-
-def _processor() -> str:
-    """Name of the CPU, as the operating system has it."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
-    return names[0] if names else platform.machine()
