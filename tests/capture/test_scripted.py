@@ -12,6 +12,7 @@ import gaussprobe as gp
 from gaussprobe.capture import Capture, Plan, of
 from gaussprobe.capture.scripted import ScriptCapture, handles
 from gaussprobe.models import open_model
+from tests import needs
 from tests.capture.test_graph import Layers, captured
 from tests.networks import Residual, stock_mlp
 from tests.programs import save_script
@@ -103,7 +104,7 @@ def vad() -> list[tuple[torch.Tensor, int]]:
 
 def test_a_real_program_by_its_module_paths() -> None:
     """A published voice detector: every convolution by its path, and what did not run with the reason."""
-    package = pytest.importorskip("silero_vad", exc_type=ImportError)
+    package = needs.asset("silero_vad")
     run = gp.scan(Path(package.__file__).parent / "data" / "silero_vad.jit", vad())
     sites = {score.site: score.kind for score in run.scores}
     assert len(sites) >= 6

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from gaussprobe.cli import apart
+from tests import needs
 from tests.programs import save_export, save_script
 
 
@@ -99,7 +100,7 @@ def test_a_crash_is_an_error(folder: Path) -> None:
     assert "error" in done.stderr
 
 
-@pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
+@needs.PROCESS_GROUPS
 def test_a_program_without_end_can_be_interrupted(folder: Path) -> None:
     """Ctrl-C ends a scan whose program never returns, with exit 130."""
     save_script(Endless(), folder / "model.pt")

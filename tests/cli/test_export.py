@@ -23,6 +23,7 @@ from gaussprobe.cli import export
 from gaussprobe.errors import MissingExtraError, StoreError
 from gaussprobe.reports import frame
 from gaussprobe.types import Run
+from tests import needs
 from tests.runs import build_run
 from tests.stored import watched_run
 
@@ -97,10 +98,10 @@ def test_json_is_strict(stored: Path, what: str) -> None:
         )
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="the extra parquet is not installed")
 @pytest.mark.parametrize("what", WHATS)
 def test_parquet_holds_every_bit(stored: Path, tmp_path: Path, what: str) -> None:
     """Parquet read back is the frame, types included."""
+    needs.package("pyarrow")
     out = tmp_path / "run.parquet"
     done = run_export(str(stored), "--format", "parquet", "--what", what, "-o", str(out))
     assert done.exit_code == 0, done.output

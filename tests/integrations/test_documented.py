@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gaussprobe.integrations import flat
+from tests import needs
 
 PAGE = (Path(__file__).parents[2] / "docs" / "integrations.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"^## (.+?)\n\n```python\n(.+?)^```", PAGE, flags=re.MULTILINE | re.DOTALL)
@@ -24,7 +25,7 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for name in ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "HF_HUB_OFFLINE", "WANDB_SILENT"):
         monkeypatch.setenv(name, "true")
     monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
-    packages = {name: pytest.importorskip(name) for name in NEEDED}
+    packages = {name: needs.package(name) for name in NEEDED}
     titles = ["Lightning", "Transformers", "TensorBoard", "Weights & Biases", "MLflow"]
     assert [title for title, _ in EXAMPLES] == titles
     try:

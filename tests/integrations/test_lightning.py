@@ -18,8 +18,9 @@ import gaussprobe as gp
 from gaussprobe.errors import StoreError
 from gaussprobe.types import Run
 from gaussprobe.watch import Recorded
+from tests import needs
 
-pl = pytest.importorskip("lightning.pytorch")
+pl = needs.package("lightning.pytorch")
 
 from gaussprobe.integrations.lightning import GaussProbeCallback  # noqa: E402  (imports Lightning)
 
@@ -261,7 +262,7 @@ print([(score.step, score.site, score.n_seen) for score in callback.run.scores])
 
 def test_pytorch_lightning_will_do() -> None:
     """Where only the package `pytorch_lightning` is installed, its `Trainer` takes the callback."""
-    pytest.importorskip("pytorch_lightning")
+    needs.package("pytorch_lightning")
     command = [sys.executable, "-c", ONLY_PYTORCH_LIGHTNING]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr

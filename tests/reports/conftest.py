@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests import needs
 from tests.reports.pages import quiet_page
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -40,10 +40,8 @@ def browser() -> Iterator[Any]:
     """Headless Chromium."""
     executable = shutil.which("chromium")
     if executable is None:
-        if os.environ.get("GAUSSPROBE_REQUIRE_BROWSER") == "1":
-            pytest.fail("no chromium on the path, and GAUSSPROBE_REQUIRE_BROWSER=1")
-        pytest.skip("no chromium on the path")
-    sync_api = pytest.importorskip("playwright.sync_api")
+        pytest.skip("needs chromium on the path")
+    sync_api = needs.package("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
         launched = playwright.chromium.launch(
             executable_path=executable,

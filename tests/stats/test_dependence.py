@@ -13,6 +13,7 @@ from scipy.signal import lfilter
 import gaussprobe.stats as gs
 from gaussprobe.errors import ConstantSampleWarning, NonFiniteSampleWarning, TooFewSamplesWarning
 from gaussprobe.stats.dependence import autocovariance, effective_sample_size
+from tests import needs
 
 
 def autoregressive(phi: float, n: int, units: int, seed: int = 0) -> np.ndarray:
@@ -190,7 +191,7 @@ def test_dtypes_and_arrays(dtype: torch.dtype) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs.CUDA
 def test_cuda_equals_cpu() -> None:
     """Results on a GPU stay there and equal those of the CPU."""
     x = torch.from_numpy(fields_of_length(2, 10, 4, 3))

@@ -15,6 +15,7 @@ from gaussprobe.errors import ConstantSampleWarning, NonFiniteSampleWarning, Too
 from gaussprobe.stats import ordered
 from gaussprobe.stats.battery import TESTS as BATTERY
 from gaussprobe.types import GofResult
+from tests import needs
 
 TESTS = tuple(BATTERY)
 SIZES = (
@@ -318,7 +319,7 @@ def test_public_names() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs.CUDA
 @every
 def test_cuda_equals_cpu(name: str) -> None:
     """Results on a GPU stay there and equal those of the CPU."""

@@ -19,6 +19,7 @@ from gaussprobe.stats import build_multivariate, multivariate_null
 from gaussprobe.stats.henze_zirkler import henze_zirkler
 from gaussprobe.stats.mardia import Mardia, _from_moments, _from_products, mardia
 from gaussprobe.types import GofResult
+from tests import needs
 
 
 def cloud(n: int, d: int, seed: int = 0) -> np.ndarray:
@@ -253,7 +254,7 @@ def test_extreme_units(function: Function) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs.CUDA
 @every
 def test_cuda_equals_cpu(function: Function) -> None:
     """Results on a GPU stay there and equal those of the CPU."""

@@ -15,6 +15,7 @@ from gaussprobe.stats import slices_null
 from gaussprobe.stats.battery import TESTS
 from gaussprobe.stats.sliced import DIFFERENTIABLE, SIMPLE, correlations, directions, sliced
 from gaussprobe.stats.workers import one_thread
+from tests import needs
 
 composite = pytest.mark.parametrize("test", TESTS)
 
@@ -329,7 +330,7 @@ def test_extreme_units_and_offsets() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs.CUDA
 @composite
 def test_cuda_equals_cpu(test: str) -> None:
     """Results on a GPU stay there and equal those of the CPU."""

@@ -13,6 +13,7 @@ import torch
 
 from gaussprobe.stats import workers
 from gaussprobe.stats.battery import battery
+from tests import needs
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_an_error_in_a_worker_is_raised() -> None:
 
 
 @pytest.mark.usefixtures("three_threads")
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@needs.FORK
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_a_forked_child_has_workers_of_its_own() -> None:
     """After fork, as in a data loader's process, the child does not wait for threads it does not have."""
@@ -75,7 +76,7 @@ def test_a_forked_child_has_workers_of_its_own() -> None:
 
 
 @pytest.mark.usefixtures("three_threads")
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@needs.FORK
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_statistics_in_a_forked_child() -> None:
     """A child of a process whose torch has started its threads computes the battery and its p-values."""

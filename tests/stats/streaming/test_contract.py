@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from gaussprobe.errors import GaussprobeWarning, TooFewSamplesWarning
 from gaussprobe.stats.streaming import Reservoir, State, StreamingMoments
+from tests import needs
 
 # The reservoirs hold fewer rows than pass, and more.
 MAKE: dict[str, Callable[[], State[Any]]] = {
@@ -394,7 +395,7 @@ def test_gradients_are_not_followed(name: str) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs.CUDA
 @every
 def test_cuda_equals_cpu(name: str) -> None:
     """A state on a GPU answers there, as one on the CPU does, and moves between them."""
