@@ -101,20 +101,23 @@ def histogram(
     return counts.astype(np.int64), edges, below, above
 
 
-def qq_points(z: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Points of the Q-Q plot, at most 81, evenly spaced in normal score: `Phi^-1((i - 3/8) / (n + 1/4))`.
+def qq_points(
+    z: npt.NDArray[np.float64], *, most: int = _QQ_POINTS
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Points of the Q-Q plot, evenly spaced in normal score: `Phi^-1((i - 3/8) / (n + 1/4))`.
 
     Args:
         z: `(n,)`, ascending, standardised.
+        most: points, the extremes among them.
 
     Returns:
         Normal scores (Blom 1958) and the sample's values at them.
     """
     n = len(z)
     index = np.arange(n)
-    if n > _QQ_POINTS:
+    if n > most:
         edge = special.ndtri((n - 0.375) / (n + 0.25))
-        wanted = special.ndtr(np.linspace(-edge, edge, _QQ_POINTS)) * (n + 0.25) + 0.375 - 1
+        wanted = special.ndtr(np.linspace(-edge, edge, most)) * (n + 0.25) + 0.375 - 1
         index = np.unique(np.clip(np.rint(wanted), 0, n - 1).astype(np.int64))
     scores = special.ndtri((index + 1 - 0.375) / (n + 0.25))
     return scores, z[index]
