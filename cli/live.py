@@ -118,7 +118,7 @@ def _follow(seen: _Seen, path: Path, console: Console, interval: float) -> _Seen
 def _print(seen: _Seen, path: Path, console: Console) -> None:
     """A frame with all layers, and what its words mean."""
     from gaussprobe.reports import watched
-    from gaussprobe.reports.terminal import Trimmed
+    from gaussprobe.reports.columns import Trimmed
 
     console.print(Trimmed(_head(seen, path, console)))
     if seen.run.series:
