@@ -17,7 +17,7 @@ from pathlib import Path
 from gaussprobe.cli.console import say
 
 _INSIDE = "GAUSSPROBE_APART"
-_VERBS = ("scan", "selftest")
+_VERBS = ("scan", "selftest", "diff")
 # Members that only programs have: TorchScript's, then those of torch.export, today's and the first.
 _MEMBERS = ("constants.pkl", "archive_format", "serialized_exported_program.json")
 _PATIENCE = 3.0  # seconds that an interrupted program has to stop by itself

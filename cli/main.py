@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import gaussprobe
-from gaussprobe.cli import apart, compare, demo, export, gaussianize, live, report, scan, selftest
+from gaussprobe.cli import apart, compare, demo, diff, export, gaussianize, live, report, scan, selftest
 from gaussprobe.cli.console import Debug, abandon_stdout, invocation, say
 from gaussprobe.errors import GaussprobeError
 
@@ -27,6 +27,7 @@ app.command("demo")(demo.demo)
 app.command("selftest")(selftest.selftest)
 app.command("live")(live.live)
 app.command("export")(export.export)
+app.command("diff")(diff.diff)
 app.command("compare")(compare.compare)
 app.command("gaussianize")(gaussianize.gaussianize)
 

@@ -30,7 +30,7 @@ class CaptureError(GaussprobeError):
 
 
 class SelectionError(GaussprobeError):
-    """`include`, `exclude` or `kind` left no site."""
+    """`include`, `exclude`, `kind` or a step left no site, or two runs have none in common."""
 
 
 class WatchError(GaussprobeError):
