@@ -77,8 +77,8 @@ def diff(
     from gaussprobe.changes import changes
 
     names = (first, second)
-    stored = [_is_run(name) for name in names]
-    if all(stored):
+    models = [which for which in (0, 1) if not _is_run(names[which])]
+    if not models:
         _refuse(context)
     given = {
         "view": view.value,
@@ -97,11 +97,11 @@ def diff(
         runs = {
             which: _loaded(names[which], steps[which], _ORDINALS[which], report)
             for which in (0, 1)
-            if stored[which]
+            if which not in models
         }
-        for which in {0, 1} - runs.keys():
+        for which in models:
             _require_first_step(names[which], steps[which])
-        for which in sorted({0, 1} - runs.keys()):
+        for which in models:
             runs[which] = _scanned(names[which], data, report, **given)
         found = changes(
             runs[0],
@@ -129,11 +129,15 @@ def _is_run(name: str) -> bool:
         raise StoreError(f"{name}: is the folder of a comparison\ngive one of its seed-*.sqlite files{such}")
     if not path.exists() and ":" not in name:
         raise ModelFileError(f"{name}: there is no such file\nname a stored run, a model file or pkg.mod:fn")
+    if path.suffix in _SUFFIXES and path.exists():
+        return True
     try:
+        if not path.is_file():  # a folder, or a function; opening a pipe would wait for its writer
+            return False
         with path.open("rb") as file:
-            return file.read(len(_SQLITE)) == _SQLITE or path.suffix in _SUFFIXES
-    except (OSError, ValueError):  # a folder, a module's function, or a file that `scan` then says more of
-        return path.suffix in _SUFFIXES and path.exists()
+            return file.read(len(_SQLITE)) == _SQLITE
+    except OSError:  # `scan` says what is wrong with it
+        return False
 
 
 def _refuse(context: typer.Context) -> None:

@@ -27,8 +27,8 @@ _SAME = "same"
 _MODE = {"eval": "evaluation mode", "train": "training mode"}
 _LEGEND = (
     "Change: the second less the first, with its 95% interval from those of both; a site differs where that "
-    "leaves out 0. Each site stands by itself: where nothing changed, one in 20 may seem to. This speaks of these two models and the inputs they saw, not "
-    "of another training: for that, gaussprobe compare."
+    "leaves out 0. Each stands by itself: where nothing changed, one site in 20 may seem to. This speaks of "
+    "these two models and the inputs they saw, not of another training: for that, gaussprobe compare."
 )
 
 
