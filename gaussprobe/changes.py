@@ -325,11 +325,22 @@ def _notes(first: LayerScore, second: LayerScore) -> Iterator[str]:
             f"{first.n_tested:,} samples tested in the first, {second.n_tested:,} in the second: "
             "of all numbers delta and negentropy alone are corrected for that"
         )
-    for name, score in (("first", first), ("second", second)):
-        if math.isnan(score.delta.median):
-            yield f"no delta in the {name}: " + (score.notes[0] if score.notes else score.departure)
-        elif math.isnan(score.delta.low) or math.isnan(score.delta.high):
-            yield f"delta has no interval in the {name}"
+    reasons = [_missing(score) for score in (first, second)]
+    if reasons[0] == reasons[1]:
+        yield from (f"{what} in both{why}" for what, why in reasons[:1] if what)
+        return
+    for name, (what, why) in zip(("first", "second"), reasons, strict=True):
+        if what:
+            yield f"{what} in the {name}{why}"
+
+
+def _missing(score: LayerScore) -> tuple[str, str]:
+    """What a score lacks, and why; two empty texts where it has a delta with an interval."""
+    if math.isnan(score.delta.median):
+        return "no delta", f": {score.notes[0] if score.notes else score.departure}"
+    if math.isnan(score.delta.low) or math.isnan(score.delta.high):
+        return "no interval of delta", ""
+    return "", ""
 
 
 def _order(site: SiteChange) -> tuple[bool, bool, float]:

@@ -146,7 +146,7 @@ def show_list(console: Console, title: str, items: Iterable[str]) -> None:
     lines = [text.plain(item, console.encoding) for item in items]
     if not lines:
         return
-    console.print(Text(f"{title} ({len(lines)})", style="bold"))
+    console.print(Trimmed(Text(f"{title} ({len(lines)})", style="bold")))
     grid = Table.grid(padding=(0, 1, 0, 0))
     grid.add_column(width=1)
     grid.add_column(overflow="fold")

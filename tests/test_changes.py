@@ -300,8 +300,10 @@ def test_constants_and_missing_intervals_are_noted() -> None:
     constant = unmeasured(layer("a", 0.1), departure="constant", notes=())
     found = changes(run_of(constant), run_of(layer("a", 0.1, half=NAN)))
     (site,) = found.sites
-    assert site.notes[1:] == ("no delta in the first: constant", "delta has no interval in the second")
+    assert site.notes[1:] == ("no delta in the first: constant", "no interval of delta in the second")
     assert math.isnan(site.delta.change)
+    (site,) = changes(run_of(constant), run_of(constant)).sites
+    assert site.notes == ("no delta in both: constant",)
 
 
 # -- runs
