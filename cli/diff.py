@@ -37,15 +37,13 @@ _SCANNING = (
 )  # fmt: skip
 _ORDINALS = ("first", "second")
 _Report: TypeAlias = Callable[[str, int, int | None], None]
-_What: TypeAlias = Annotated[
-    str, typer.Argument(help="A stored run, or whatever scan takes as MODEL, which is then scanned.")
-]
+_HELP = "A stored run, or whatever scan takes as MODEL, which is then scanned."
 
 
 def diff(
     context: typer.Context,
-    first: _What,
-    second: _What,
+    first: Annotated[str, typer.Argument(metavar="FIRST", help=_HELP)],
+    second: Annotated[str, typer.Argument(metavar="SECOND", help=_HELP)],
     step: Annotated[
         tuple[int, int] | None,
         typer.Option(metavar="A B", help="Recorded steps of runs over training (else the last)."),
