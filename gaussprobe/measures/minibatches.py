@@ -180,12 +180,15 @@ def taken(tensor: torch.Tensor, unit_dim: int, batch: Batch, plan: captures.Plan
     """
     form = reading.form(tensor, unit_dim, batch, batch.dim, plan)
     units = sampling.unit_subset(plan.seed, form.num_features, plan.max_units)
-    places = torch.from_numpy(_places(form, batch, plan)).to(tensor.device)
-    # Unit by unit: where each value lies would take twice the room of the values.
-    values = [sampling.take(tensor, form.span, places + unit) for unit in form.units]
+    # In the order of memory: which value is whose does not matter, and jumps would take twice the time.
+    places = torch.from_numpy(np.sort(_places(form, batch, plan))).to(tensor.device)
+    flat = sampling.flat(tensor, form.span)
+    values = torch.empty((len(form.units), len(places)), dtype=tensor.dtype, device=tensor.device)
+    for row, unit in zip(values, form.units.tolist(), strict=True):
+        torch.index_select(flat[unit:], 0, places, out=row)
     return UnitValues(
         units=tuple(range(form.num_features)) if units is None else tuple(units.tolist()),
-        values=torch.stack(values).cpu(),
+        values=values.cpu(),
     )
 
 
@@ -250,7 +253,9 @@ def plots(values: UnitValues, *, shown: int) -> Plots:
         units=values.units,
         n_samples=n,
         qq_r2=r2,
-        finite=torch.isfinite(x).all(dim=1).numpy(),
+        finite=np.array(
+            [not np.isnan(r) or bool(one.isfinite().all()) for r, one in zip(r2, x, strict=True)]
+        ),
         points={place: pictures.qq_points(one, most=_POINTS) for place, one in zip(drawn, z, strict=True)},
     )
 
