@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from gaussprobe import passes
 from gaussprobe.comparison import Comparison, Trial
 from gaussprobe.trials import analysis, trial
 from gaussprobe.trials.folder import Folder, Plan
+from gaussprobe.trials.probe import MEASUREMENTS
+from gaussprobe.trials.spread import Spread
 from gaussprobe.trials.trial import Build, Setting, Task, Train
 
 
@@ -33,7 +36,9 @@ def compare(
     include: str | Sequence[str] | None = None,
     exclude: str | Sequence[str] | None = None,
     jobs: int = 1,
+    measures: Sequence[str] = MEASUREMENTS,
     options: Mapping[str, Any] | None = None,
+    command: str = "",
     progress: passes.Progress | None = None,
 ) -> Comparison:
     """Train every setting on every seed, and say what differs and how sure that is.
@@ -55,6 +60,9 @@ def compare(
     same with it and without. Differences are taken seed by seed, with Student's interval, and p-values of
     sites are adjusted over the sites (`gaussprobe.paired`).
 
+    Under `torchrun` the trials are shared out among the processes, each of which trains whole models of its
+    own; all return the same comparison. `store` must then be a folder that all of them reach.
+
     Args:
         build: makes the model, with the weights the global generators give it.
         train: trains it: told of the model, a probe (`step`, as of `gaussprobe.watch`, and `measure`, which
@@ -67,7 +75,12 @@ def compare(
         every, max_samples, include, exclude: of the watch over training, see `gaussprobe.watch`.
         jobs: trials to run at once, each in a process of its own with its share of torch's threads; `build`,
             `train` and the settings must then be importable.
+        measures: what is measured beside the scores, where `train` calls `probe.measure`: `"minibatches"`,
+            Q-Q R^2 channel by channel and minibatch by minibatch; `"pairs"`, joint normality and mutual
+            information of pairs of channels; `"robustness"`, how far noise at one site carries. Always,
+            `"cost"`: of a training step, in turns with the first setting. See `gaussprobe.measures`.
         options: that `build` and `train` go by, to be told with the results; a store goes with one set.
+        command: the command line to record.
         progress: told of trials that ended.
 
     Returns:
@@ -79,6 +92,7 @@ def compare(
     """
     wanted = tuple(seeds)
     _check(build, train, settings, wanted, jobs)
+    _check_measures(measures)
     plan = Plan(
         settings=tuple(settings),
         description={
@@ -88,11 +102,13 @@ def compare(
             "max_samples": str(max_samples),
             "include": str(include),
             "exclude": str(exclude),
+            "measures": ", ".join(measures) or "none",
             **{str(name): str(value) for name, value in (options or {}).items()},
         },
     )
-    with _place(store) as path:
-        folder = Folder.open(path, plan)
+    spread = Spread()
+    with _place(store, spread) as path:
+        folder = _opened(path, plan, spread)
         task = Task(
             build=build,
             train=train,
@@ -102,6 +118,8 @@ def compare(
             max_samples=max_samples,
             include=include,
             exclude=exclude,
+            measures=tuple(measures),
+            command=command,
             threads=None if jobs == 1 else max(1, torch.get_num_threads() // jobs),
         )
         # Seeds before settings: a broken comparison has pairs.
@@ -111,10 +129,15 @@ def compare(
             for name in settings
             if (found := folder.trial(name, seed)) is None or found.failure
         ]
-        report, total = progress or passes.silent, len(wanted) * len(settings)
-        for done, one in enumerate(_run(task, todo, jobs), start=total - len(todo) + 1):
+        spread.wait("looked")  # before any trial of another process ends
+        own = spread.share(todo)
+        report, total = progress or passes.silent, len(wanted) * len(settings) - len(todo) + len(own)
+        for done, one in enumerate(_run(task, own, jobs), start=total - len(own) + 1):
             report(f"{one.setting}, seed {one.seed}" + (": failed" if one.failure else ""), done, total)
-        return analysis.compared(plan.settings, wanted, list(folder.trials(wanted)), plan.description)
+        spread.wait("trained")
+        comparison = analysis.compared(plan.settings, wanted, list(folder.trials(wanted)), plan.description)
+        spread.wait("read")  # before a folder for the time being is taken away
+        return comparison
 
 
 def read(path: str | Path) -> Comparison:
@@ -129,12 +152,22 @@ def read(path: str | Path) -> Comparison:
 
 
 @contextmanager
-def _place(store: str | Path | None) -> Iterator[Path]:
-    if store is not None:
-        yield Path(store)
-        return
-    with tempfile.TemporaryDirectory(prefix="gaussprobe-") as path:
-        yield Path(path)
+def _place(store: str | Path | None, spread: Spread) -> Iterator[Path]:
+    """The folder of trials, the same for all processes; the first makes it."""
+    with contextlib.ExitStack() as stack:
+        if store is None and spread.rank == 0:
+            store = stack.enter_context(tempfile.TemporaryDirectory(prefix="gaussprobe-"))
+        yield Path(spread.agree(str(store)))
+
+
+def _opened(path: Path, plan: Plan, spread: Spread) -> Folder:
+    """The folder, made by the first process before the others look."""
+    if spread.rank == 0:
+        folder = Folder.open(path, plan)
+        spread.wait("opened")
+        return folder
+    spread.wait("opened")
+    return Folder.open(path, plan)
 
 
 def _run(task: Task, todo: Sequence[tuple[str, int]], jobs: int) -> Iterator[Trial]:
@@ -188,6 +221,12 @@ def _check(
             raise ValueError(
                 f"jobs={jobs} needs build, train and settings that other processes can import; got {error}"
             ) from error
+
+
+def _check_measures(measures: Sequence[str]) -> None:
+    unknown = [measures] if isinstance(measures, str) else [m for m in measures if m not in MEASUREMENTS]
+    if unknown:
+        raise ValueError(f"measures must be among {', '.join(MEASUREMENTS)}, in a list; got {unknown[0]!r}")
 
 
 def _name(function: Callable[..., Any]) -> str:

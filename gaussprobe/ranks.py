@@ -10,6 +10,9 @@ import itertools
 import pickle
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch.distributed as dist
@@ -22,6 +25,20 @@ _POLL = 0.005
 _AHEAD = 8
 
 
+# Whether this process trains a model of its own, whatever group it is in.
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Watches entered inside are of this process only."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
+
+
 class Ranks:
     """The processes of the default group; one alone where there is none.
 
@@ -31,7 +48,7 @@ class Ranks:
     """
 
     def __init__(self, patience: float = 10.0) -> None:
-        together = dist.is_available() and dist.is_initialized()
+        together = dist.is_available() and dist.is_initialized() and not _ALONE.get()
         self.rank = dist.get_rank() if together else 0
         self.size = dist.get_world_size() if together else 1
         self.patience = patience

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from gaussprobe.comparison import MEASURES, Comparison, Pair
-from gaussprobe.paired import Difference
+from gaussprobe.paired import Difference, Ratio
 from gaussprobe.reports.json_form import strict
 from gaussprobe.version import __version__
 
@@ -19,9 +19,10 @@ def to_json(found: Comparison) -> dict[str, Any]:
         found: the comparison.
 
     Returns:
-        The keys `gaussprobe, description, seeds, settings, paired, sites, others, failed, warnings`. `paired`
-        and `sites` are of the second setting against the first; of further ones `others` has the same, by
-        name. Numbers that are not finite are strings, as in `scan --json`.
+        The keys `gaussprobe, description, seeds, settings, paired, sites, robustness, cost, others, failed,
+        warnings`. `paired`, `sites`, `robustness` and `cost` are of the second setting against the first; of
+        further ones `others` has the same, by name. Numbers that are not finite are strings, as in
+        `scan --json`.
     """
     first, *rest = found.pairs
     return {
@@ -63,10 +64,15 @@ def _pair(pair: Pair) -> dict[str, Any]:
             }
             for site in pair.sites
         ],
+        "robustness": [
+            {"at": one.at, "site": one.site, **strict(dict(one.means)), "ratio": _difference(one.ratio)}
+            for one in pair.robustness
+        ],
+        "cost": {one.name: strict(dict(one.means)) | {"ratio": _difference(one.ratio)} for one in pair.cost},
     }
 
 
-def _difference(one: Difference) -> dict[str, Any]:
+def _difference(one: Difference | Ratio) -> dict[str, Any]:
     """Its fields; what does not apply is left out."""
     left = {"reason"} if not one.reason else set()
     left |= {"adjusted_pvalue"} if one.adjusted_pvalue is None else set()

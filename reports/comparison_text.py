@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from gaussprobe.comparison import Comparison, Pair
-from gaussprobe.paired import Difference
+from gaussprobe.comparison import Comparison, CostComparison, Pair
+from gaussprobe.paired import Difference, Ratio
 
 
 def show(found: Comparison, console: Console) -> None:
@@ -28,6 +29,13 @@ def show(found: Comparison, console: Console) -> None:
         if any(site.headline for site in pair.sites):
             console.print("\nQ-Q R^2 of sites, median over units", style="bold", highlight=False)
             console.print(_sites(pair))
+        outputs = [one for one in pair.robustness if one.site == "output"]
+        if outputs:
+            console.print("\nRelative change of the output by noise at", style="bold", highlight=False)
+            console.print(_ratios(pair, [(one.at, one.means, one.ratio) for one in outputs]))
+        if pair.cost:
+            console.print("\nCost of a training step", style="bold", highlight=False)
+            console.print(_ratios(pair, [_cost(one) for one in pair.cost]))
     measured = next((trial.measured for trial in found.trials if trial.sites), "")
     if measured:
         console.print(
@@ -76,6 +84,23 @@ def _sites(pair: Pair) -> Table:
                 *_difference(site.differences.get("qq_r2"), adjusted=True),
             )
     return table
+
+
+def _ratios(pair: Pair, rows: Sequence[tuple[str, Mapping[str, float], Ratio]]) -> Table:
+    table = _table("", pair.first, pair.second, "ratio", "interval")
+    for name, means, ratio in rows:
+        interval = "none" if math.isnan(ratio.low) else f"{number(ratio.low)}..{number(ratio.high)}"
+        table.add_row(
+            Text(name), number(means[pair.first]), number(means[pair.second]), number(ratio.ratio), interval
+        )
+    return table
+
+
+def _cost(one: CostComparison) -> tuple[str, Mapping[str, float], Ratio]:
+    """In milliseconds and MiB."""
+    scale, unit = (2**-20, "MiB") if one.name.endswith("_bytes") else (1e3, "ms")
+    name = one.name.removesuffix("_bytes")
+    return f"{name}, {unit}", {key: scale * value for key, value in one.means.items()}, one.ratio
 
 
 def _difference(one: Difference | None, *, adjusted: bool) -> tuple[str, str, str]:

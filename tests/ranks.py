@@ -17,7 +17,10 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 import gaussprobe as gp
+from gaussprobe.reports import comparison_json
+from gaussprobe.trials.probe import Probe
 from gaussprobe.types import Run
+from tests import settings
 
 
 def network() -> nn.Module:
@@ -51,6 +54,23 @@ def train(model: nn.Module, data: list[torch.Tensor], rank: int, ranks: int) -> 
                 p.grad = None
             probe.step(loss=loss)
         return probe.run
+
+
+def compared(rank: int, ranks: int) -> dict[str, object]:
+    """Six trials shared out; the second time within a process group, which is none of theirs."""
+    trained = []
+
+    def train(model: nn.Module, probe: Probe, seed: int) -> dict[str, float | torch.Tensor]:
+        trained.append(seed)
+        return settings.train(model, probe, seed)
+
+    found = []
+    for _ in range(2):
+        both = gp.compare(settings.build, train, settings=settings.SETTINGS, seeds=range(3), measures=[])
+        found.append(comparison_json.to_json(both))
+        if not dist.is_initialized():
+            dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+    return {"found": found, "trained": trained}
 
 
 def merged(rank: int, ranks: int) -> dict[str, object]:
@@ -115,8 +135,9 @@ def without_data(rank: int, ranks: int) -> dict[str, object]:
 def main() -> None:
     """Run one case."""
     case, folder = sys.argv[1], Path(sys.argv[2])
-    dist.init_process_group("gloo", timeout=timedelta(seconds=60))
-    rank, ranks = dist.get_rank(), dist.get_world_size()
+    if case != "compared":
+        dist.init_process_group("gloo", timeout=timedelta(seconds=60))
+    rank, ranks = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     torch.set_num_threads(1)
     found = globals()[case](rank, ranks)
     if rank == 0:

@@ -6,6 +6,7 @@ import gc
 import itertools
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,8 @@ def numbers(found: Comparison) -> list[object]:
     return [
         found.settings,
         found.metrics,
-        repr(found.pairs),
+        repr([replace(pair, cost=()) for pair in found.pairs]),
+        repr(found.courses),
         [(t.setting, t.seed, t.metrics, repr(t.sites), t.measured, t.steps) for t in found.trials],
     ]
 
@@ -96,10 +98,58 @@ def test_what_is_found() -> None:
     assert [site.site for site in pair.sites] == ["0", "1", "2", "4"]
     norm = pair.sites[1]
     assert norm.kind == ("preactivation", "norm")
-    assert set(norm.means) == set(norm.differences) == set(MEASURES[:7])
+    assert set(norm.means) == set(norm.differences) == set(MEASURES)
     assert norm.means["qq_r2"]["BatchNormalNorm"] > norm.means["qq_r2"]["BatchNorm"]
     assert norm.differences["qq_r2"].adjusted_pvalue is not None
     assert found.trials[0].measured == "500 examples in evaluation mode, after training"
+
+
+def test_what_the_paper_measures() -> None:
+    """Noise, pairs, minibatches, cost and courses of both settings; what was not asked for is not there."""
+    found = gp.compare(build, train, settings=SETTINGS, seeds=range(2), every=20)
+    (pair,) = found.pairs
+    assert [(one.at, one.site) for one in pair.robustness] == [("1", "4"), ("1", "output")]
+    for one in pair.robustness:
+        ratios = [
+            next(c.change for c in t.robustness if (c.at, c.site) == (one.at, one.site)) for t in found.trials
+        ]
+        assert one.ratio.ratio == pytest.approx(math.sqrt(ratios[2] * ratios[3] / ratios[0] / ratios[1]))
+        assert one.ratio.adjusted_pvalue is not None
+    costs = {one.name: one for one in pair.cost}
+    assert list(costs) == ["forward", "backward", "step", "saved_bytes"]
+    assert costs["saved_bytes"].ratio.reason == "the ratio is the same on every seed"
+    assert costs["step"].means["BatchNorm"] == pytest.approx(
+        costs["forward"].means["BatchNorm"] + costs["backward"].means["BatchNorm"]
+    )
+    course = found.courses["BatchNormalNorm"][1]
+    assert (course.site, course.steps) == ("1", (0, 20))
+    drawn = [{(q.site, q.unit) for q in t.quantiles} for t in found.trials]
+    assert drawn[0] == drawn[2]
+    assert len(drawn[0]) == 4 * 4
+    bare = gp.compare(build, train, settings=SETTINGS, seeds=[0], measures=["cost"])
+    assert bare.pairs[0].robustness == ()
+    assert set(bare.pairs[0].sites[0].means) == set(MEASURES[:7])
+    assert not bare.trials[0].quantiles
+
+
+def test_what_cannot_be_measured_is_noted() -> None:
+    """A model that only parts of are called has no step to time; the rest is there."""
+
+    def parts(model: nn.Module, probe: Probe, seed: int) -> dict[str, float]:
+        for _ in range(2):
+            x = torch.randn(16, 64)
+            for part in model:
+                x = part(x)
+            probe.step()
+        probe.measure(iter([torch.randn(40, 64), torch.randn(40, 64)]))
+        return {"score": float(seed)}
+
+    found = gp.compare(build, parts, settings=SETTINGS, seeds=[0])
+    assert not found.failed
+    assert found.pairs[0].cost == ()
+    said = "cost: the model as a whole was never called in training mode (in BatchNormalNorm 0)"
+    assert said in found.warnings
+    assert found.pairs[0].robustness
 
 
 def test_settings_see_the_same() -> None:
@@ -270,6 +320,8 @@ def test_odd_trainings() -> None:
         ({"seeds": [1, 1]}, r"distinct integers, not negative, one at least; got \[1, 1\]"),
         ({"seeds": []}, r"one at least; got \[\]"),
         ({"seeds": [-1]}, r"got \[-1\]"),
+        ({"measures": ["speed"]}, "among minibatches, pairs, robustness, cost, in a list; got 'speed'"),
+        ({"measures": "cost"}, "in a list; got 'cost'"),
         ({"jobs": 0}, "jobs must be an integer of at least 1; got 0"),
         ({"jobs": 2, "settings": {"a": None, "b": lambda m: m}}, "other processes can import"),
         ({"build": None}, "build must be a function; got NoneType"),

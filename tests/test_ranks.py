@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import gaussprobe as gp
 from gaussprobe.ranks import Ranks
+from gaussprobe.reports import comparison_json
 from tests import ranks as cases
+from tests import settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -68,3 +72,19 @@ def test_one_process_needs_no_group() -> None:
     assert (alone.rank, alone.size, alone.first) == (0, 1, True)
     assert alone.gather(3, "mine") == ["mine"]
     assert alone.agree(5) == 5
+
+
+def test_trials_of_a_comparison_are_shared_out(tmp_path: Path) -> None:
+    """Two ranks train three of six models each, with a process group and without: the same as one process."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        alone = gp.compare(
+            settings.build, settings.train, settings=settings.SETTINGS, seeds=range(3), measures=[]
+        )
+    finally:
+        torch.set_num_threads(threads)
+    found = launched("compared", tmp_path, 2)
+    assert len(found["trained"]) == 6  # three in each of two comparisons
+    expected = json.loads(comparison_json.dumps(alone)) | {"description": found["found"][0]["description"]}
+    assert found["found"] == [expected, expected]

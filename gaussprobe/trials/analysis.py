@@ -181,4 +181,3 @@ def _sites(
 
 def _of(site: SiteNumbers, measure: str) -> float:
     return float(getattr(site, measure))
-

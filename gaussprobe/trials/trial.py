@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
-from gaussprobe import borrow, passes
+from gaussprobe import borrow, measures, passes, ranks
 from gaussprobe.comparison import SiteNumbers, Trial
+from gaussprobe.errors import GaussprobeError
+from gaussprobe.machine import machine
+from gaussprobe.measured import Cost, Course, MinibatchR2, PairNumbers
 from gaussprobe.store import load
 from gaussprobe.trials.folder import Folder
-from gaussprobe.trials.probe import Probe, noise_apart
+from gaussprobe.trials.probe import MEASUREMENTS, Call, Probe, as_batch, first_batch, noise_apart
 from gaussprobe.types import LayerScore, Run
 from gaussprobe.watch import watch
 
@@ -23,6 +27,7 @@ Build: TypeAlias = "Callable[[], nn.Module]"
 Train: TypeAlias = "Callable[[nn.Module, Probe, int], Mapping[str, Any]]"
 # Changes a model in place, or gives another; None leaves it as it is.
 Setting: TypeAlias = "Callable[[nn.Module], nn.Module | None] | None"
+_MOST_POINTS = 400  # of a course over training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +40,8 @@ class Task:
         settings: by name.
         folder: where results go.
         every, max_samples, include, exclude: of the watch.
+        measures: names of `MEASUREMENTS` to make.
+        command: the command line, empty when run from Python.
         threads: for torch to work with; None leaves their number as it is.
     """
 
@@ -46,6 +53,8 @@ class Task:
     max_samples: int
     include: str | Sequence[str] | None = None
     exclude: str | Sequence[str] | None = None
+    measures: tuple[str, ...] = MEASUREMENTS
+    command: str = ""
     threads: int | None = None
 
 
@@ -61,7 +70,7 @@ def run(task: Task, setting: str, seed: int) -> Trial:
     if task.threads is not None:
         torch.set_num_threads(task.threads)
     task.folder.begin(setting, seed)
-    started = time.perf_counter()
+    created, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
     known: dict[str, Any] = {}
     try:
         known = _trained(task, setting, seed)
@@ -72,6 +81,9 @@ def run(task: Task, setting: str, seed: int) -> Trial:
         seed=seed,
         threads=torch.get_num_threads(),
         versions=passes.versions(),
+        machine=machine(),
+        created=created,
+        command=task.command,
         **{"seconds": round(time.perf_counter() - started, 3)} | known,
     )
     task.folder.keep(trial)
@@ -90,19 +102,52 @@ def _trained(task: Task, setting: str, seed: int) -> dict[str, Any]:
         exclude=task.exclude,
         seed=seed,
     )
-    with borrow.isolated_rng(seed, borrow.cuda_devices(model, None)), noise_apart(model, seed), watched:
-        probe = Probe(model, watched, seed=seed, keep=task.folder.measured(setting, seed))
+    with (
+        borrow.isolated_rng(seed, borrow.cuda_devices(model, None)),
+        noise_apart(model, seed),
+        first_batch(model) as batch,
+        ranks.alone(),
+        watched,
+    ):
+        keep = task.folder.measured(setting, seed)
+        probe = Probe(model, watched, seed=seed, keep=keep, measures=task.measures)
         started = time.perf_counter()
         metrics = _metrics(task.train(model, probe, seed))
         seconds = time.perf_counter() - started
-    sites, measured = _sites(probe, load(kept) if probe.steps else None)
+        costs, said = _cost(task, setting, seed, batch, borrow.device_of(model))
+    run = load(kept) if probe.steps else None
+    sites, measured = _sites(probe, run)
     return {
         "metrics": metrics,
         "sites": sites,
         "measured": measured,
+        "quantiles": tuple(one for site in probe.minibatches for one in site.quantiles),
+        "robustness": probe.robustness,
+        "courses": () if run is None else tuple(_courses(run)),
+        **costs,
+        "notes": (*probe.notes, *said),
         "seconds": round(seconds, 3),
         "steps": probe.steps,
     }
+
+
+def _cost(
+    task: Task, setting: str, seed: int, batch: Sequence[Call], device: torch.device
+) -> tuple[dict[str, Cost], list[str]]:
+    """Of a training step of a new model, timed in turns with the first setting, which has none of its own."""
+    first = next(iter(task.settings))
+    if setting == first or "cost" not in task.measures:
+        return {}, []
+    if not batch:
+        return {}, ["cost: the model as a whole was never called in training mode"]
+    models = {name: make(task.build, task.settings[name], seed) for name in (first, setting)}
+    for model in models.values():
+        model.to(device).train()
+    try:
+        found = measures.step_cost(models, as_batch(models[first], *batch[0]))
+    except (GaussprobeError, ValueError) as error:
+        return {}, [f"cost: {str(error).splitlines()[0]}"]
+    return {"cost": found[setting], "cost_of_first": found[first]}, []
 
 
 def make(build: Build, setting: Setting, seed: int) -> nn.Module:
@@ -151,12 +196,27 @@ def _sites(probe: Probe, watched: Run | None) -> tuple[tuple[SiteNumbers, ...], 
     """Numbers of the sites, and where they come from."""
     if probe.measured is not None:
         n = probe.measured.metadata.data.get("n_examples", "?")
-        return tuple(map(_numbers, probe.measured.scores)), f"{n} examples in evaluation mode, after training"
+        minibatches = {one.site: one for one in probe.minibatches}
+        pairs = {one.site: one for one in probe.pairs}
+        found = [
+            replace(_numbers(score), **_paper(minibatches.get(score.site), pairs.get(score.site)))
+            for score in probe.measured.scores
+        ]
+        return tuple(found), f"{n} examples in evaluation mode, after training"
     if watched is None or not watched.scores:
         return (), "nothing: train neither called probe.step() nor probe.measure()"
     last = max(score.step for score in watched.scores)
     scores = [score for score in watched.scores if score.step == last and score.source == "forward"]
     return tuple(map(_numbers, scores)), f"step {last}, the last that was recorded, in training mode"
+
+
+def _courses(run: Run) -> Iterator[Course]:
+    """Q-Q R^2 over training, site by site."""
+    scores = [score for score in run.scores if score.source == "forward"]
+    for site in dict.fromkeys(score.site for score in scores):
+        found = [(score.step, score.qq_r2) for score in scores if score.site == site]
+        kept = found[:: -(-len(found) // _MOST_POINTS)]
+        yield Course(site=site, steps=tuple(s for s, _ in kept), qq_r2=tuple(r for _, r in kept))
 
 
 def _numbers(score: LayerScore) -> SiteNumbers:
@@ -171,3 +231,12 @@ def _numbers(score: LayerScore) -> SiteNumbers:
         skewness=score.skewness,
         excess_kurtosis=score.excess_kurtosis,
     )
+
+
+def _paper(minibatches: MinibatchR2 | None, pairs: PairNumbers | None) -> dict[str, Any]:
+    """What the paper on normality normalization measures of a site."""
+    found: dict[str, Any] = {} if minibatches is None else {"minibatch_qq_r2": minibatches.qq_r2}
+    if pairs is not None:
+        names = ("henze_zirkler", "sliced", "mutual_information", "adjusted_mutual_information")
+        found |= {name: getattr(pairs, name) for name in names}
+    return found
