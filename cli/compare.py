@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +15,7 @@ from gaussprobe.cli import options
 from gaussprobe.cli.console import (
     Debug,
     abandon_stdout,
+    check_outputs,
     progress,
     results_alone_on_stdout,
     say,
@@ -18,9 +23,34 @@ from gaussprobe.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from gaussprobe.comparison import Comparison
+    from gaussprobe.sweep import Sweep
 
 EXIT_FAILED = 1
+
+
+class SweepName(StrEnum):
+    """What a recipe is swept over."""
+
+    width = "width"
+    depth = "depth"
+    batch = "batch"
+    strength = "strength"
+    noise = "noise"
+
+
+# One comparison to each value; the others are more settings of one comparison.
+_SIZES = (SweepName.width, SweepName.depth, SweepName.batch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What to build, how to train it, in which settings, and what to call that."""
+
+    build: Callable[..., Any]
+    train: Callable[..., Any]
+    settings: Mapping[str, Any]
+    about: Mapping[str, str]
 
 
 def compare(
@@ -33,12 +63,21 @@ def compare(
     recipe: Annotated[
         str | None, typer.Option(metavar="NAME", help="A built-in experiment instead of a module.")
     ] = None,
+    ablate: Annotated[
+        bool,
+        typer.Option("--ablate", help="Recipes: plain, normality normalization without noise, and with it."),
+    ] = False,
+    sweep: Annotated[
+        SweepName | None,
+        typer.Option(help="Recipes: at several widths, depths, minibatch sizes, strengths, kinds of noise."),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds: 0, 1, ..")] = 6,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Passes over the training data, where train takes `epochs`.")
     ] = None,
     every: Annotated[int, typer.Option(min=1, help="Steps from one record of the layers to the next.")] = 50,
     jobs: Annotated[int, typer.Option(min=1, help="Trainings to run at once, each in a process.")] = 1,
+    html: Annotated[Path | None, typer.Option(metavar="OUT", help="Write an HTML report.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -50,77 +89,146 @@ def compare(
     _debug: Debug = False,
 ) -> int:
     """Train settings on the same seeds and say what differs, and how sure that is."""
+    _check(module, recipe, ablate=ablate, sweep=sweep, html=html)
+    # Absolute at once: a module may change the current directory.
+    out, html = (None if path is None else path.absolute() for path in (out, html))
+    check_outputs({"--out": out, "--html": html}, [])
+    if html is not None:
+        from gaussprobe import files
+
+        files.check_replaceable(html)
+    more: dict[str, Any] = {"seeds": range(seeds), "store": out, "every": every, "jobs": jobs}
+    found: Comparison | Sweep
     with progress(not quiet) as report, results_alone_on_stdout():
         report("importing torch", 0, None)
-        import gaussprobe as gp
+        if sweep in _SIZES:
+            from gaussprobe.recipes.sweeps import sweep as run_sweep
 
-        build, train, settings, about = _experiment(module, recipe, epochs)
-        found = gp.compare(
-            build,
-            train,
-            settings=settings,
-            seeds=range(seeds),
-            store=out,
-            every=every,
-            jobs=jobs,
-            options=about,
-            progress=report,
-        )
-    from gaussprobe.reports import comparison_json, comparison_text
+            assert recipe is not None
+            assert sweep is not None
+            _recipe(recipe)
+            found = run_sweep(recipe, sweep.value, epochs=epochs, progress=report, **more)
+        else:
+            import gaussprobe as gp
 
+            one = _experiment(module, recipe, epochs)
+            if recipe is not None and (ablate or sweep is not None):
+                one = _varied(one, recipe, "ablation" if sweep is None else sweep.value)
+            found = gp.compare(
+                one.build,
+                one.train,
+                settings=one.settings,
+                options=one.about,
+                progress=report,
+                **more,
+            )
+        if html is not None:
+            report("drawing the report", 0, None)
+            _draw(found, html)
     try:
-        if json:
-            typer.echo(comparison_json.dumps(found))
-        elif not quiet:
-            comparison_text.show(found, stdout())
+        _show(found, json=json, quiet=quiet, ablate=ablate, in_a_row=sweep is not None)
     except (BrokenPipeError, SystemExit):
         abandon_stdout()
     for warning in found.warnings:
         say("warning", warning)
-    if out is not None:
-        say("kept", str(out))
+    for kind, path in (("report", html), ("kept", out)):
+        if path is not None:
+            say(kind, os.path.relpath(path))
     return EXIT_FAILED if found.failed else 0
 
 
-def _experiment(
-    module: str | None, recipe: str | None, epochs: int | None
-) -> tuple[Callable[..., Any], Callable[..., Any], Mapping[str, Any], dict[str, str]]:
-    """What to build, how to train it, in which settings, and what to call that."""
+def _check(
+    module: str | None, recipe: str | None, *, ablate: bool, sweep: SweepName | None, html: Path | None
+) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        typer.BadParameter: naming them.
+    """
+    if (module is None) == (recipe is None):
+        raise typer.BadParameter("give a module, or --recipe NAME")
+    asked = "--ablate" if ablate else "--sweep" if sweep is not None else ""
+    if asked and recipe is None:
+        raise typer.BadParameter(f"{asked} needs --recipe NAME: a module has the settings that it has")
+    if ablate and sweep is not None:
+        raise typer.BadParameter("--ablate and --sweep do not go together; give one of them")
+    if html is not None and sweep in _SIZES:
+        raise typer.BadParameter(
+            f"--html draws one comparison, and --sweep {sweep} makes several; use --json or the table"
+        )
+
+
+def _show(found: Any, *, json: bool, quiet: bool, ablate: bool, in_a_row: bool) -> None:
+    """On stdout, as was asked."""
+    from gaussprobe.reports import comparison_json, comparison_text, sweep_json, sweep_text
+    from gaussprobe.sweep import Sweep
+
+    several = isinstance(found, Sweep)
+    if json:
+        typer.echo(sweep_json.dumps(found) if several else comparison_json.dumps(found))
+    elif quiet:
+        return
+    elif several:
+        sweep_text.show(found, stdout())
+    elif ablate or in_a_row:
+        sweep_text.show_settings(found, stdout(), steps=ablate)
+    else:
+        comparison_text.show(found, stdout())
+
+
+def _draw(found: Any, path: Path) -> None:
+    found.report(path)
+
+
+def _experiment(module: str | None, recipe: str | None, epochs: int | None) -> Experiment:
+    """That of a recipe, or of a module of one's own."""
     from functools import partial
 
     from gaussprobe.errors import FactoryError
 
-    if (module is None) == (recipe is None):
-        raise typer.BadParameter("give a module, or --recipe NAME")
     if recipe is not None:
-        from gaussprobe.recipes import RECIPES
-
-        if recipe not in RECIPES:
-            known = ", ".join(RECIPES)
-            raise typer.BadParameter(f"there is no recipe {recipe!r}; there are {known}")
-        one = RECIPES[recipe]
+        one = _recipe(recipe)
         passes = epochs or one.epochs
-        return (
-            one.build,
-            partial(one.train, epochs=passes),
-            one.settings,
-            {"recipe": recipe, "epochs": str(passes)},
+        return Experiment(
+            build=one.build,
+            train=partial(one.train, epochs=passes),
+            settings=one.settings,
+            about={"recipe": recipe, "epochs": str(passes)},
         )
     from gaussprobe.models.factory import load_object
     from gaussprobe.nn import gaussianize
 
-    assert module is not None
     build, train = (load_object(f"{module}:{name}") for name in ("build", "train"))
     try:
         settings = load_object(f"{module}:settings")
     except FactoryError:
         settings = {"as built": None, "gaussianized": gaussianize}
-    about = {"module": module}
+    about = {"module": str(module)}
     if epochs is not None:
-        _check_takes_epochs(train, module)
+        _check_takes_epochs(train, str(module))
         train = partial(train, epochs=epochs)
         about["epochs"] = str(epochs)
-    return build, train, settings, about
+    return Experiment(build=build, train=train, settings=settings, about=about)
+
+
+def _recipe(name: str) -> Any:
+    """A built-in experiment.
+
+    Raises:
+        typer.BadParameter: for a name that none has.
+    """
+    from gaussprobe.recipes import RECIPES
+
+    if name not in RECIPES:
+        raise typer.BadParameter(f"there is no recipe {name!r}; there are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def _varied(one: Experiment, recipe: str, name: str) -> Experiment:
+    """The same training in other settings."""
+    from gaussprobe.recipes.variations import variation
+
+    return replace(one, settings=variation(_recipe(recipe), name), about={**one.about, "variation": name})
 
 
 def _check_takes_epochs(train: Callable[..., Any], module: str) -> None:

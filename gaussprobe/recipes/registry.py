@@ -21,21 +21,28 @@ class Recipe:
 
     Args:
         about: a line.
-        build: makes the model.
-        train: with `epochs`, trains and measures it.
+        build: makes the model; takes `width`, as a multiple of its own, and `depth`.
+        train: with `epochs` and `batch`, trains and measures it.
         settings: by name, the plain one first.
         epochs: unless other ones are asked for.
+        values: of width, depth and batch, by these names, that are swept over.
     """
 
     about: str
-    build: Callable[[], nn.Module]
+    build: Callable[..., nn.Module]
     train: Callable[..., Mapping[str, Any]]
     settings: Mapping[str, Setting] = field(default_factory=dict)
     epochs: int = 10
+    values: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
 
 _BATCH: dict[str, Setting] = {"BatchNorm": None, "BatchNormalNorm": gaussianize}
 _LAYER: dict[str, Setting] = {"LayerNorm": None, "LayerNormalNorm": gaussianize}
+_VALUES: dict[str, tuple[float, ...]] = {
+    "width": (0.25, 0.5, 1, 2),
+    "depth": (2, 3, 5, 8),
+    "batch": (16, 64, 256),
+}
 
 RECIPES: dict[str, Recipe] = {
     "mnist5k-cnn": Recipe(
@@ -43,6 +50,7 @@ RECIPES: dict[str, Recipe] = {
         build=build_mnist5k_cnn,
         train=train_digits,
         settings=_BATCH,
+        values=_VALUES,
     ),
     "mnist5k-vit": Recipe(
         about="a vision transformer of four layers with LayerNorm on 5,000 MNIST digits",
@@ -50,11 +58,13 @@ RECIPES: dict[str, Recipe] = {
         train=partial(train_digits, lr=1e-3),
         settings=_LAYER,
         epochs=20,
+        values=_VALUES | {"width": (0.5, 1, 2), "depth": (1, 2, 4)},
     ),
     "digits-mlp": Recipe(
         about="three hidden layers with BatchNorm on 5,000 MNIST digits",
         build=build_mnist5k_mlp,
         train=train_digits,
         settings=_BATCH,
+        values=_VALUES,
     ),
 }

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from pathlib import Path
 
 import pytest
 
 from gaussprobe.cli.main import main
+from gaussprobe.comparison import Comparison
+from gaussprobe.recipes import RECIPES
+from tests.smallrecipe import SMALL
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe called `small`."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)  # statsmodels does within Holm's method, 50 ms a time
+    monkeypatch.setitem(RECIPES, "small", SMALL)
+
 
 EXPERIMENT = """
 import torch
@@ -94,7 +106,10 @@ def test_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ([], "give a module, or --recipe NAME"),
         (["mine", "--recipe", "digits-mlp"], "give a module, or --recipe NAME"),
-        (["--recipe", "minst"], "there is no recipe 'minst'; there are mnist5k-cnn, mnist5k-vit, digits-mlp"),
+        (
+            ["--recipe", "minst"],
+            "there is no recipe 'minst'; there are mnist5k-cnn, mnist5k-vit, digits-mlp",
+        ),
         (["nowhere"], "there is no module 'nowhere'"),
         (["plain", "--epochs", "3"], "plain:train takes no `epochs`"),
         (["--recipe", "digits-mlp", "--out", "thesis"], "thesis holds no comparison"),
@@ -110,3 +125,91 @@ def test_bad_input(
     assert main(["compare", *arguments]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert (experiment / "thesis" / "chapter.tex").read_text() == "mine"
+
+
+def test_ablation(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Three settings, each less the plain one and less the one before; the JSON has both pairs."""
+    arguments = ["compare", "--recipe", "small", "--ablate", "--seeds", "2", "--out", str(tmp_path / "kept")]
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("plain, changed, no noise, changed, 2 seeds\n")
+    assert "each less the one before it: plain -> changed, no noise -> changed" in said.out
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["settings"]) == ["plain", "changed, no noise", "changed"]
+    assert list(found["others"]) == ["changed"]
+    assert found["description"]["variation"] == "ablation"
+    assert main(["compare", "--recipe", "small", "--seeds", "2", "--out", str(tmp_path / "kept")]) == 2
+    assert "holds another comparison" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "count"), [("strength", 5), ("noise", 3)])
+def test_settings_in_a_row(capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, count: int) -> None:
+    """One comparison, the others against the first."""
+    arguments = ["compare", "--recipe", "small", "--sweep", name, "--seeds", "1", "--out", str(tmp_path)]
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["settings"]) == 1 + 1 + len(found["others"]) == count
+    assert main(arguments) == 0
+    assert "less " + next(iter(found["settings"])) in capsys.readouterr().out
+
+
+def test_sweep(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A comparison to each value, kept each in a folder of its own; the table and JSON have all."""
+    arguments = ["compare", "--recipe", "small", "--sweep", "width", "--seeds", "2", "--out", str(tmp_path)]
+    assert main(arguments) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("width of small: changed against plain, 2 seeds\n")
+    assert "width 1: changed against plain, accuracy: no interval" in said.err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["width-1", "width-2"]
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["sweep"] == "width"
+    assert [point["value"] for point in found["points"]] == [1, 2]
+    assert {"settings", "paired", "sites", "failed"} <= set(found["points"][0])
+
+
+def test_html(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison draws its report where it was asked to."""
+    drawn: list[tuple[Comparison, Path]] = []
+    monkeypatch.setattr(Comparison, "report", lambda *given: drawn.append(given), raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", "--recipe", "small", "--seeds", "2", "--html", "page.html", "-q"]) == 0
+    ((found, path),) = drawn
+    assert found.settings == ("plain", "changed")
+    assert path == tmp_path / "page.html"
+    said = capsys.readouterr()
+    assert "gaussprobe: report: page.html" in said.err
+    assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mine", "--sweep", "width"], "--sweep needs --recipe NAME"),
+        (["mine", "--ablate"], "--ablate needs --recipe NAME"),
+        (
+            ["--recipe", "small", "--sweep", "hue"],
+            "'hue' is not one of 'width', 'depth', 'batch'",
+        ),
+        (["--recipe", "small", "--ablate", "--sweep", "width"], "--ablate and --sweep do not go together"),
+        (["--recipe", "minst", "--sweep", "width"], "there is no recipe 'minst'"),
+        (["--recipe", "minst", "--ablate"], "there is no recipe 'minst'"),
+        (["--recipe", "small", "--sweep", "width", "--html", "a"], "--html draws one comparison"),
+        (["--recipe", "small", "--html", "nowhere/page.html"], "there is no folder"),
+        (["--recipe", "small", "--html", "kept", "--out", "kept"], "--html kept: would overwrite --out kept"),
+    ],
+)
+def test_what_does_not_go_together(
+    experiment: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
+) -> None:
+    """Said by name, exit 2, before anything is trained or written."""
+    monkeypatch.setattr("gaussprobe.trials.trial.run", lambda *_: pytest.fail("a trial was run"))
+    assert main(["compare", *arguments]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert message in said.replace(f"{experiment}/", "")
+    assert list(experiment.iterdir()) == []

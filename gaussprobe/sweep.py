@@ -1,0 +1,183 @@
+"""Comparisons in a row, and settings in a row: records and tables, without torch."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gaussprobe.comparison import Comparison, MetricSummary, Trial
+from gaussprobe.errors import GaussprobeWarning
+from gaussprobe.paired import Difference, adjusted, difference
+
+# Numbers of sites that say how normal they are, the one to go by first: as the paper measures it.
+R2_MEASURES = ("minibatch_qq_r2", "qq_r2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A value of what is swept over, and the comparison there."""
+
+    value: float
+    found: Comparison
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """The same settings compared at several values of one size.
+
+    Args:
+        name: of the size.
+        recipe: that was trained.
+        points: one to each value, in the order given.
+    """
+
+    name: str
+    recipe: str
+    points: tuple[Point, ...]
+
+    @property
+    def settings(self) -> tuple[str, str]:
+        """The second is held against the first."""
+        first, second, *_ = self.points[0].found.settings
+        return first, second
+
+    @property
+    def failed(self) -> bool:
+        """Whether any trial of any point did."""
+        return any(point.found.failed for point in self.points)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Those of the comparisons, each with its value."""
+        return tuple(
+            f"{self.name} {point.value:g}: {text}" for point in self.points for text in point.found.warnings
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One setting against another.
+
+    Args:
+        label: the value of a sweep, or the setting.
+        against: the setting that it is held against.
+        first: numbers of that one.
+        second: its own.
+        difference: own less the other's, on the seeds that both have, p-values adjusted over the rows; None
+            where there is no such seed.
+    """
+
+    label: str
+    against: str
+    first: MetricSummary
+    second: MetricSummary
+    difference: Difference | None
+
+
+def by_value(sweep: Sweep, measure: str) -> tuple[Row, ...]:
+    """The second setting against the first at each value, p-values adjusted over the values.
+
+    Args:
+        sweep: any.
+        measure: a metric, or one of `R2_MEASURES`: then the mean over the outputs of normalization layers.
+    """
+    first, second = sweep.settings
+    return _adjusted(
+        [
+            _row(f"{point.value:g}", first, *(numbers(point.found, one, measure) for one in (first, second)))
+            for point in sweep.points
+        ]
+    )
+
+
+def by_setting(found: Comparison, measure: str, *, previous: bool = False) -> tuple[Row, ...]:
+    """Each setting but the first against the first, p-values adjusted over them.
+
+    Args:
+        found: any comparison.
+        measure: as for `by_value`.
+        previous: whether each is held against the one before it instead: what a step brings.
+    """
+    of = {name: numbers(found, name, measure) for name in found.settings}
+    pairs = [
+        (found.settings[index if previous else 0], name) for index, name in enumerate(found.settings[1:])
+    ]
+    return _adjusted([_row(name, other, of[other], of[name]) for other, name in pairs])
+
+
+def numbers(found: Comparison, setting: str, measure: str) -> dict[int, float]:
+    """A finite number to each seed that has one.
+
+    Args:
+        found: a comparison.
+        setting: its name.
+        measure: a metric, or one of `R2_MEASURES`, which is the mean over those sites of kind `norm` that
+            have a finite number in every trial that ended.
+    """
+    if measure not in R2_MEASURES:
+        one = found.metrics[setting].get(measure)
+        return {} if one is None else dict(zip(one.seeds, one.values, strict=True))
+    names, _ = norm_sites(found, measure)
+    return {
+        trial.seed: float(np.mean([of[name] for name in names]))
+        for trial in found.trials
+        if names and not trial.failure and trial.setting == setting
+        for of in [_norms(trial, measure)]
+    }
+
+
+def norm_sites(found: Comparison, measure: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of sites of kind `norm`: those with a finite number in every trial that ended, and the others.
+
+    Args:
+        found: a comparison.
+        measure: an attribute of `SiteNumbers`.
+    """
+    tables = [_norms(trial, measure) for trial in found.trials if not trial.failure]
+    known = dict.fromkeys(name for table in tables for name in table)
+    kept = tuple(name for name in known if all(math.isfinite(table.get(name, math.nan)) for table in tables))
+    return kept, tuple(name for name in known if name not in kept)
+
+
+def _norms(trial: Trial, measure: str) -> dict[str, float]:
+    return {site.site: float(getattr(site, measure)) for site in trial.sites if "norm" in site.kind}
+
+
+def r2_measure(comparisons: Sequence[Comparison]) -> str | None:
+    """The first of `R2_MEASURES` that every comparison has of some trial; None for none."""
+    for measure in R2_MEASURES:
+        if all(any(numbers(one, name, measure) for name in one.settings) for one in comparisons):
+            return measure
+    return None
+
+
+def summary(values: Mapping[int, float]) -> MetricSummary:
+    """Mean and standard error of finite numbers by seed; NaN of none, and the error of one."""
+    kept = np.asarray(list(values.values()))
+    n = len(kept)
+    return MetricSummary(
+        mean=float(kept.mean()) if n else math.nan,
+        se=float(kept.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan,
+        values=tuple(values.values()),
+        seeds=tuple(values),
+    )
+
+
+def _row(label: str, against: str, first: Mapping[int, float], second: Mapping[int, float]) -> Row:
+    shared = [seed for seed in first if seed in second]
+    found = None
+    if shared:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", GaussprobeWarning)  # its reason is kept
+            found = difference([first[seed] for seed in shared], [second[seed] for seed in shared])
+    return Row(label=label, against=against, first=summary(first), second=summary(second), difference=found)
+
+
+def _adjusted(rows: Sequence[Row]) -> tuple[Row, ...]:
+    known = [row.difference for row in rows if row.difference is not None]
+    corrected = iter(adjusted(known))
+    return tuple(row if row.difference is None else replace(row, difference=next(corrected)) for row in rows)

@@ -1,0 +1,139 @@
+"""A sweep, and settings in a row, on the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gaussprobe.comparison import Comparison, MetricSummary
+from gaussprobe.paired import Difference
+from gaussprobe.reports.comparison_text import number
+from gaussprobe.sweep import Row, Sweep, by_setting, by_value, norm_sites, r2_measure
+
+TITLES = {
+    "minibatch_qq_r2": "Q-Q R^2 within minibatches, mean over normalization layers",
+    "qq_r2": "Q-Q R^2, median over units, mean over normalization layers",
+}
+
+
+def show(sweep: Sweep, console: Console, *, metric: str = "accuracy") -> None:
+    """Print a metric and the normality of layers at each value, differences with their intervals.
+
+    Args:
+        sweep: at least one comparison.
+        console: where to.
+        metric: a name that training returned.
+    """
+    first, second = sweep.settings
+    _say(
+        console, f"{sweep.name} of {sweep.recipe}: {second} against {first}, {_seeds(sweep.points[0].found)}"
+    )
+    comparisons = [point.found for point in sweep.points]
+    r2 = r2_measure(comparisons)
+    for measure in (metric, *([] if r2 is None else [r2])):
+        _head(console, TITLES.get(measure, f"{measure}, mean (standard error)"))
+        console.print(_values(sweep.name, (first, second), by_value(sweep, measure)))
+    _foot(console, comparisons, r2, f"p is adjusted over the values of {sweep.name} (Holm).")
+
+
+def show_settings(
+    found: Comparison, console: Console, *, metric: str = "accuracy", steps: bool = False
+) -> None:
+    """Print a metric and the normality of layers of every setting, each against the first.
+
+    Args:
+        found: of two settings or more.
+        console: where to.
+        metric: a name that training returned.
+        steps: whether each setting is held against the one before it too: what a step brings.
+    """
+    _say(console, f"{', '.join(found.settings)}, {_seeds(found)}")
+    r2 = r2_measure([found])
+    for measure in (metric, *([] if r2 is None else [r2])):
+        _head(console, TITLES.get(measure, f"{measure}, mean (standard error)"))
+        rows = by_setting(found, measure)
+        console.print(_settings(rows, f"less {found.settings[0]}"))
+        if steps:
+            _head(console, f"The same, each less the one before it: {' -> '.join(found.settings)}")
+            console.print(_settings(by_setting(found, measure, previous=True), "difference", whole=False))
+    _foot(console, [found], r2, "p is adjusted over the rows (Holm).")
+
+
+def _values(name: str, settings: tuple[str, str], rows: Sequence[Row]) -> Table:
+    table = _table(name, *settings, "difference", "interval", "p")
+    for row in rows:
+        table.add_row(Text(row.label), cell(row.first), cell(row.second), *_difference(row.difference))
+    return table
+
+
+def _settings(rows: Sequence[Row], title: str, *, whole: bool = True) -> Table:
+    """`whole`: with a line for what the first row is held against."""
+    table = _table("setting", "mean", title, "interval", "p")
+    if whole and rows:
+        table.add_row(Text(rows[0].against), cell(rows[0].first), "", "", "")
+    for row in rows:
+        table.add_row(Text(row.label), cell(row.second), *_difference(row.difference))
+    return table
+
+
+def _table(*titles: str) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for index, title in enumerate(titles):
+        table.add_column(
+            Text(title),
+            justify="right" if index else "left",
+            overflow="fold",
+            no_wrap=bool(index),
+            min_width=None if index else 8,
+        )
+    return table
+
+
+def cell(one: MetricSummary) -> str:
+    """Mean and standard error; empty for no numbers."""
+    if math.isnan(one.mean):
+        return ""
+    return number(one.mean) + ("" if math.isnan(one.se) else f" ({number(one.se)})")
+
+
+def _difference(one: Difference | None) -> tuple[str, str, str]:
+    if one is None:
+        return "", "none", ""
+    if math.isnan(one.low):
+        return number(one.mean, sign=True), "none", ""
+    p = one.pvalue if one.adjusted_pvalue is None else one.adjusted_pvalue
+    shown = "< .0001" if p < 1e-4 else f"{p:.4f}".removeprefix("0")
+    return (
+        number(one.mean, sign=True),
+        f"{number(one.low, sign=True)}..{number(one.high, sign=True)}",
+        shown,
+    )
+
+
+def _foot(console: Console, comparisons: Sequence[Comparison], r2: str | None, words: str) -> None:
+    """What the tables are of."""
+    measured = next((t.measured for found in comparisons for t in found.trials if t.sites), "")
+    left = [] if r2 is None else sorted({name for found in comparisons for name in norm_sites(found, r2)[1]})
+    parts = [
+        f"Layers: {measured}." if r2 is not None else "",
+        f"Left out, not finite in every trial: {', '.join(left)}." if left else "",
+        f"Intervals are Student's, .95, of differences on the same seeds; {words}",
+    ]
+    console.print("\n" + " ".join(part for part in parts if part), style="dim", highlight=False, markup=False)
+
+
+def _head(console: Console, text: str) -> None:
+    console.print("\n" + text, style="bold", highlight=False, markup=False)
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False)
+
+
+def _seeds(found: Comparison) -> str:
+    n = len(found.seeds)
+    return "1 seed" if n == 1 else f"{n} seeds"
