@@ -65,7 +65,7 @@ def _check(width: float, depth: int) -> None:
 class VisionTransformer(nn.Module):
     """Two convolutions down to 16 tokens, encoder layers that normalize first, the mean over tokens.
 
-    With patches cut out by one linear map instead, 4,000 digits are too few: 3 points of accuracy less.
+    With patches cut out by one linear map instead, 20 epochs ended 2 to 3 points of accuracy lower.
 
     Args:
         width: of a token.
@@ -75,7 +75,7 @@ class VisionTransformer(nn.Module):
         Xiao et al. (2021), NeurIPS, arXiv:2106.14881, for the convolutions.
     """
 
-    def __init__(self, width: int = 64, depth: int = 4) -> None:
+    def __init__(self, width: int = 64, depth: int = 3) -> None:
         super().__init__()
         self.patches = nn.Sequential(
             nn.Conv2d(1, width // 2, 3, stride=2, padding=1),
@@ -98,7 +98,7 @@ class VisionTransformer(nn.Module):
         return found
 
 
-def build_mnist5k_vit(*, width: float = 1.0, depth: int = 4) -> VisionTransformer:
+def build_mnist5k_vit(*, width: float = 1.0, depth: int = 3) -> VisionTransformer:
     """The small vision transformer with LayerNorm.
 
     Args:

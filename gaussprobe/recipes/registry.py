@@ -53,12 +53,12 @@ RECIPES: dict[str, Recipe] = {
         values=_VALUES,
     ),
     "mnist5k-vit": Recipe(
-        about="a vision transformer of four layers with LayerNorm on 5,000 MNIST digits",
+        about="a vision transformer of three layers with LayerNorm on 5,000 MNIST digits",
         build=build_mnist5k_vit,
-        train=partial(train_digits, lr=1e-3),
+        train=partial(train_digits, lr=3e-3, shift=2),
         settings=_LAYER,
-        epochs=20,
-        values=_VALUES | {"width": (0.5, 1, 2), "depth": (1, 2, 4)},
+        epochs=25,
+        values=_VALUES | {"width": (0.5, 1, 2), "depth": (1, 3, 5)},
     ),
     "digits-mlp": Recipe(
         about="three hidden layers with BatchNorm on 5,000 MNIST digits",
