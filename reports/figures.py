@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -18,9 +19,28 @@ from gaussprobe.reports.drawing import FIT, MEDIAN, WORST, to_svg
 from gaussprobe.types import UnitPicture
 
 _Array: TypeAlias = npt.NDArray[np.float64]
+Dashes: TypeAlias = "str | tuple[float, tuple[float, ...]]"
 _SIZE = (3.0, 1.9)  # inches; the page scales it
 _CURVE_POINTS = 61
 _TINY = 1e-150
+SOLID: Dashes = "-"
+DASHED: Dashes = (0, (5, 1.2))
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantileLine:
+    """One sample of a Q-Q plot.
+
+    Args:
+        normal, sample: normal scores and the quantiles of the standardised sample at them.
+        colour: one of `drawing`.
+        dashes: as matplotlib has them.
+    """
+
+    normal: Sequence[float]
+    sample: Sequence[float]
+    colour: str
+    dashes: Dashes = SOLID
 
 
 def can_draw(unit: UnitPicture) -> bool:
@@ -93,21 +113,35 @@ def qq_plot(units: Sequence[UnitPicture], title: str, key: str) -> str:
     Returns:
         An `<svg>` element, to be used inside `figure_style()`; empty when no unit can be drawn.
     """
-    lines: list[tuple[UnitPicture, _Array, _Array]] = []
+    lines = []
     for unit in units:
-        normal, sample = _finite(unit.qq_normal, unit.qq_sample)
-        lines.append((unit, normal, sample))
-    lines = [line for line in lines if len(line[1]) > 1]
-    if not lines:
+        worst = unit.role == "worst"
+        colour, dashes = (WORST, DASHED) if worst else (MEDIAN, SOLID)
+        lines.append(QuantileLine(normal=unit.qq_normal, sample=unit.qq_sample, colour=colour, dashes=dashes))
+    return quantile_lines(lines, title, key)
+
+
+def quantile_lines(lines: Sequence[QuantileLine], title: str, key: str) -> str:
+    """Samples in one Q-Q plot, with the line of equality.
+
+    Args:
+        lines: those to draw; pairs with a value that is not finite are left out.
+        title: what a screen reader says of the figure.
+        key: makes the SVG's ids unique in the page; letters, digits and `-`.
+
+    Returns:
+        An `<svg>` element, to be used inside `figure_style()`; empty when no line can be drawn.
+    """
+    drawn = [(line, *_finite(line.normal, line.sample)) for line in lines]
+    drawn = [(line, normal, sample) for line, normal, sample in drawn if len(normal) > 1]
+    if not drawn:
         return ""
     figure, axes = _canvas(left=0.16)
-    low = min(float(normal.min()) for _, normal, _ in lines)
-    high = max(float(normal.max()) for _, normal, _ in lines)
+    low = min(float(normal.min()) for _, normal, _ in drawn)
+    high = max(float(normal.max()) for _, normal, _ in drawn)
     axes.plot([low, high], [low, high], color=FIT, linewidth=0.9, linestyle=(0, (4, 3)))
-    for unit, normal, sample in lines:
-        worst = unit.role == "worst"
-        colour, dashes = (WORST, (0, (5, 1.2))) if worst else (MEDIAN, "-")
-        axes.plot(normal, sample, color=colour, linewidth=1.5, linestyle=dashes)
+    for line, normal, sample in drawn:
+        axes.plot(normal, sample, color=line.colour, linewidth=1.5, linestyle=line.dashes)
     axes.set_xlabel("normal score")
     axes.set_ylabel("sample, in sd")
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -5,22 +5,22 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
-from markupsafe import Markup, escape
+from jinja2 import Template
+from markupsafe import Markup
 
 from gaussprobe import files
-from gaussprobe.errors import StoreError
 from gaussprobe.records import CHARTED_NAMES
-from gaussprobe.reports import glossary, json_form, series, text, training, trust
+from gaussprobe.reports import glossary, json_form, page, series, text, training, trust
+from gaussprobe.reports.page import check_replaceable
 from gaussprobe.types import VERDICTS, LayerScore, Run, SitePicture, UnitPicture, Verdict
 
-_TEMPLATES = Path(__file__).parent / "templates"
+__all__ = ["check_replaceable", "render", "write"]
+
 _GLYPH: dict[Verdict, str] = {
     "gaussian": "G",
     "near-gaussian": "≈",
@@ -28,8 +28,6 @@ _GLYPH: dict[Verdict, str] = {
     "undetermined": "?",
 }
 _FOREST_WIDTH = 100
-_GENERATOR = b'<meta name="generator" content="gaussprobe '
-_HEAD = 2_048  # bytes of a page in which it says what made it
 _QQ_CAPTION = "Q-Q plot; a normal sample follows the thin dashed line"
 
 
@@ -65,35 +63,6 @@ def write(run: Run, path: str | Path) -> None:
     files.replace_file(path, render(run).encode())
 
 
-def check_replaceable(path: str | Path) -> None:
-    """Refuse a path that `write` would refuse, without writing anything: to be asked before a long scan.
-
-    Args:
-        path: where a report is to be written.
-
-    Raises:
-        StoreError: if it holds something other than a report of ours, is a folder or a device, its folder is
-            missing, or permission is.
-    """
-    files.check_replaceable(path)
-    path = Path(path)
-    if path.exists() and not _is_ours(path):
-        raise StoreError(
-            f"{files.printable(str(path))} exists and is not a gaussprobe report: left as it is.\n"
-            "Choose another name, or delete it first."
-        )
-
-
-def _is_ours(path: Path) -> bool:
-    """Whether a file is empty or begins as a report of ours does; one that cannot be read is not."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(_HEAD)
-    except OSError:
-        return False
-    return not start or (start.lstrip().startswith(b"<!doctype html>") and _GENERATOR in start)
-
-
 def render(run: Run) -> str:
     """The report of a run as the text of one HTML page; the same for the same run.
 
@@ -121,13 +90,13 @@ def render(run: Run) -> str:
         anchors = {panel.score.site: panel.anchor for panel in panels.values()}
         over = training.section(run, anchors) if series.is_watched(run) else None
     layers, activations = text.split(scores)
-    page: str = _template().render(
+    rendered: str = _template().render(
         run=run,
         metadata=run.metadata,
         strip=[panels[id(score)] for score in scores],
         layers=[panels[id(score)] for score in layers],
         activations=[panels[id(score)] for score in activations],
-        headline=_coded(text.headline(run)),
+        headline=page.coded(text.headline(run)),
         synthetic=text.synthetic_sentence(run),
         step_sentence=text.step_sentence(run),
         data_notes=text.data_notes(run),
@@ -135,7 +104,7 @@ def render(run: Run) -> str:
         noun=text.noun(layers),
         verdict_legend=text.verdict_legend(run.metadata.view),
         words=words,
-        name_legend=_coded(text.name_legend(score.site for score in scores)),
+        name_legend=page.coded(text.name_legend(score.site for score in scores)),
         tally=text.tally(layers),
         tests=list(dict.fromkeys(name for score in scores for name in score.tests)),
         provenance=_provenance(run),
@@ -143,33 +112,14 @@ def render(run: Run) -> str:
         over_sources=series.read(run).sources if over else (),
         heat_classes=_heat_classes(),
     )
-    return page
+    return rendered
 
 
 @functools.cache
 def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        # Names and notes may come from a file that nobody vouches for, and UTF-8 cannot hold every string.
-        finalize=lambda value: (
-            text.plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-        ),
-    )
-    environment.filters |= {
-        "breakable": _breakable,
-        "interval": _interval,
-        "num": lambda value: _typeset(text.number(value)),
-        "percent": text.percent,
-        "short": lambda value: _typeset(text.number(value, 2)),
-        "pvalue": lambda value: _typeset(text.pvalue(value)),
-        "sortable": lambda value: "" if value is None or math.isnan(value) else repr(float(value)),
-    }
+    environment = page.environment()
+    environment.filters["interval"] = _interval
     environment.globals |= {
-        "css": _asset("report.css"),
         "forest": _forest,
         "departure": text.departure,
         "departure_meaning": _departure_meaning,
@@ -183,41 +133,17 @@ def _template() -> Template:
         "lag_text": training.lag_text,
         "quantity_names": CHARTED_NAMES,
         "open_panels": training.OPEN_PANELS,
-        "script": _asset("report.js"),
-        "series_css": _asset("series.css"),
-        "series_script": _asset("series.js"),
+        "script": page.asset("report.js"),
+        "series_css": page.asset("series.css"),
+        "series_script": page.asset("series.js"),
         "verdicts": VERDICTS,
     }
     return environment.get_template("report.html.j2")
 
 
-def _asset(name: str) -> Markup:
-    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))  # noqa: S704  our own file
-
-
-def _typeset(number: str) -> str:
-    """A number with a minus sign and an infinity sign in place of ASCII."""
-    return "∞" if number == "inf" else number.replace("inf", "∞").replace("-", "−")
-
-
 def _interval(summary: Any) -> tuple[str, str]:
     estimate, limits = text.interval(summary.median, summary.low, summary.high)
-    return _typeset(estimate), _typeset(limits)
-
-
-def _coded(sentence: str) -> Markup:
-    """A sentence with what stands between backticks set as code."""
-    parts = sentence.split("`")
-    if len(parts) % 2 == 0:
-        return escape(sentence)
-    coded = (Markup("<code>{}</code>").format(_breakable(part)) for part in parts[1::2])
-    return Markup("").join(part for pair in zip(parts[::2], [*coded, ""], strict=True) for part in pair)
-
-
-def _breakable(name: str) -> Markup:
-    """A site's name that a narrow column may break after its separators."""
-    parts = re.findall(r"[^.:_/]*[.:_/]|[^.:_/]+", text.plain(name))
-    return Markup("<wbr>").join(parts)
+    return page.typeset(estimate), page.typeset(limits)
 
 
 def _figures(
@@ -246,9 +172,9 @@ def _figures(
 
 def _caption(unit: UnitPicture, words: glossary.ViewWords) -> str:
     which = f"{unit.role} {words.one}, no. {unit.unit}" if words.has_worst else words.one
-    caption = f"{which[0].upper()}{which[1:]}: delta {_typeset(text.number(unit.delta))}"
+    caption = f"{which[0].upper()}{which[1:]}: delta {page.typeset(text.number(unit.delta))}"
     if words.has_worst:  # a pooled sample is standardised
-        caption += f", mean {_typeset(text.number(unit.mean))}, sd {text.number(unit.sd)}"
+        caption += f", mean {page.typeset(text.number(unit.mean))}, sd {text.number(unit.sd)}"
     outside = unit.below + unit.above
     if outside:
         caption += f"; {outside:,} of {outside + sum(unit.counts):,} samples lie beyond the range drawn"

@@ -44,12 +44,13 @@ def number(value: float, digits: int = 3) -> str:
     return _pointed(value, max(digits - 1 - power, 0))
 
 
-def interval(median: float, low: float, high: float) -> tuple[str, str]:
-    """An estimate and its interval to the same decimals: three digits of the largest, at most four decimals.
+def interval(median: float, low: float, high: float, *, decimals: int = 4) -> tuple[str, str]:
+    """An estimate and its interval to the same decimals: three digits of the largest.
 
     Args:
         median: the estimate.
         low, high: the limits.
+        decimals: at most.
 
     Returns:
         `(".0412", "[.0371, .0460]")`; `("n/a", "")` where there is no estimate.
@@ -61,7 +62,7 @@ def interval(median: float, low: float, high: float) -> tuple[str, str]:
     if largest >= 1e6:
         return number(median), f"[{number(low)}, {number(high)}]"
     power = math.floor(math.log10(largest)) if largest > 0 else 0
-    decimals = min(max(2 - power, 0), 4)
+    decimals = min(max(2 - power, 0), decimals)
     texts = [_pointed(v, decimals) if math.isfinite(v) else number(v) for v in (median, low, high)]
     if not math.isfinite(median) or math.isnan(low) or math.isnan(high):
         return texts[0], ""
