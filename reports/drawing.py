@@ -21,6 +21,7 @@ from gaussprobe.reports import text
 INK, MUTED, MEDIAN, WORST, FIT = "#010203", "#010204", "#010205", "#010206", "#010207"
 FORWARD, PROBE, MARK, PAPER, MISSING = "#010208", "#010209", "#01020a", "#01020b", "#01020c"
 BANDS = ("#01020d", "#01020e", "#01020f")  # gaussian, near-gaussian, non-gaussian
+FIRST, SECOND = "#010218", "#010219"  # the settings of a comparison
 HEAT = tuple(f"#01021{index}" for index in range(8))  # the classes of delta, small to large
 _VARIABLES = {
     INK: "var(--ink)",
@@ -33,6 +34,8 @@ _VARIABLES = {
     MARK: "var(--mark)",
     PAPER: "var(--paper)",
     MISSING: "var(--missing)",
+    FIRST: "var(--first)",
+    SECOND: "var(--second)",
     **dict(zip(BANDS, ("var(--v-gaussian)", "var(--v-near)", "var(--v-non)"), strict=True)),
     **{sentinel: f"var(--heat-{index})" for index, sentinel in enumerate(HEAT)},
 }

@@ -1,8 +1,12 @@
-"""Names of sites in a narrow column."""
+"""Names of sites where there is little room."""
 
 from __future__ import annotations
 
 import re
+
+from gaussprobe.reports import text
+
+MOST_NAME = 46  # characters beside a figure
 
 
 def fold(name: str, width: int, indent: int = 0) -> list[str]:
@@ -33,3 +37,12 @@ def fold(name: str, width: int, indent: int = 0) -> list[str]:
             lines.append("")
         lines[-1] += rest
     return lines
+
+
+def shortened(name: str, most: int = MOST_NAME) -> str:
+    """A name of at most so many characters, its middle left out."""
+    name = text.plain(name)
+    if len(name) <= most:
+        return name
+    kept = max(most - 1, 2)
+    return f"{name[: kept // 2]}…{name[-(kept - kept // 2) :]}"

@@ -15,8 +15,9 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from gaussprobe.reports import series, text
+from gaussprobe.reports import series
 from gaussprobe.reports.drawing import HEAT, INK, MARK, MISSING, PAPER, to_svg
+from gaussprobe.reports.folding import MOST_NAME, shortened
 from gaussprobe.reports.lines import clean, limits, step_tick, thinned, tick
 from gaussprobe.reports.series import SiteSeries, Training
 from gaussprobe.types import Source
@@ -32,7 +33,6 @@ _WIDTH, _RIGHT, _TOP, _BOTTOM = 852.0, 10.0, 10.0, 30.0
 _METRIC, _GAP = 54.0, 11.0
 _CHARACTER = 4.3  # width of one, on average
 _TICKS = 44.0  # room for the tick labels of a metric
-_MOST_NAME = 46
 _SPLIT = 0.5  # rows between the layers that count and the others
 _MOST_EVENT_LINES = 80
 _FEW = 3  # values that a line would not show
@@ -68,7 +68,7 @@ def draw(
     split = _SPLIT if len({site.counted for site in sites}) == 2 else 0.0
     # As wide in every heatmap of a page, so that steps stand under each other.
     names = [site.site for each in training.sites.values() for site in each]
-    left = min(max(map(len, names)), _MOST_NAME) * _CHARACTER + 8
+    left = min(max(map(len, names)), MOST_NAME) * _CHARACTER + 8
     left = max(left, _TICKS + min(max(map(len, training.metrics), default=0), 20) * _CHARACTER, 62)
     heat = row * (len(sites) + split)
     height = _TOP + len(metrics) * (_METRIC + _GAP) + heat + _BOTTOM
@@ -174,15 +174,6 @@ def cell_edges(bins: Sequence[Sequence[int]]) -> list[float]:
     if not inner:
         return [bins[0][0] - 0.5, bins[0][-1] + 0.5]
     return [bins[0][0] - (inner[0] - bins[0][-1]), *inner, bins[-1][-1] + (bins[-1][0] - inner[-1])]
-
-
-def shortened(name: str, most: int = _MOST_NAME) -> str:
-    """A name of at most so many characters, its middle left out."""
-    name = text.plain(name)
-    if len(name) <= most:
-        return name
-    kept = max(most - 1, 2)
-    return f"{name[: kept // 2]}…{name[-(kept - kept // 2) :]}"
 
 
 def _row_height(count: int) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -207,9 +206,7 @@ def _departure_meaning(score: LayerScore) -> str:
 
 def _heat_classes() -> list[str]:
     """What the colours of the heatmap stand for, smallest delta first."""
-    limits = [f"{limit:g}".lstrip("0") for limit in series.CLASSES]
-    inner = [f"{low} to {high}" for low, high in itertools.pairwise(limits)]
-    return [f"below {limits[0]}", *inner, f"{limits[-1]} and more"]
+    return text.class_labels([f"{limit:g}".lstrip("0") for limit in series.CLASSES])
 
 
 def _is_empty(score: LayerScore) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -41,7 +42,7 @@ def number(value: float, digits: int = 3) -> str:
     power = int(exponent)
     if power < -4 or power >= 6:
         return f"{mantissa}e{power:+03d}"
-    return _pointed(value, max(digits - 1 - power, 0))
+    return pointed(value, max(digits - 1 - power, 0))
 
 
 def interval(median: float, low: float, high: float, *, decimals: int = 4) -> tuple[str, str]:
@@ -63,17 +64,24 @@ def interval(median: float, low: float, high: float, *, decimals: int = 4) -> tu
         return number(median), f"[{number(low)}, {number(high)}]"
     power = math.floor(math.log10(largest)) if largest > 0 else 0
     decimals = min(max(2 - power, 0), decimals)
-    texts = [_pointed(v, decimals) if math.isfinite(v) else number(v) for v in (median, low, high)]
+    texts = [pointed(v, decimals) if math.isfinite(v) else number(v) for v in (median, low, high)]
     if not math.isfinite(median) or math.isnan(low) or math.isnan(high):
         return texts[0], ""
     return texts[0], f"[{texts[1]}, {texts[2]}]"
 
 
-def _pointed(value: float, decimals: int) -> str:
+def pointed(value: float, decimals: int) -> str:
+    """A finite number to so many decimals, without the zero before the point."""
     text = f"{value:,.{decimals}f}"
     if float(text.replace(",", "")) == 0:
         text = text.removeprefix("-")
     return text.replace("0.", ".", 1) if text.lstrip("-").startswith("0.") else text
+
+
+def class_labels(limits: Sequence[str]) -> list[str]:
+    """What classes between limits are called, the lowest first; each begins at its limit."""
+    inner = [f"{low} to {high}" for low, high in itertools.pairwise(limits)]
+    return [f"below {limits[0]}", *inner, f"{limits[-1]} and more"]
 
 
 def pvalue(value: float | None) -> str:

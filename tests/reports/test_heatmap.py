@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from gaussprobe.records import Metric
-from gaussprobe.reports import drawing, heatmap, series
+from gaussprobe.reports import drawing, folding, heatmap, series
 from gaussprobe.types import Run, Source
 from tests.reports.training_runs import build_training
 
@@ -107,11 +107,11 @@ def test_steps_too_large_to_draw() -> None:
 
 def test_long_names_are_shortened_in_the_middle() -> None:
     """A name has at most 46 characters, and its two ends."""
-    short = heatmap.shortened("a" * 40 + "b" * 40)
+    short = folding.shortened("a" * 40 + "b" * 40)
     assert len(short) == 46
     assert short.startswith("aaa")
     assert short.endswith("bbb")
-    assert heatmap.shortened("short") == "short"
+    assert folding.shortened("short") == "short"
 
 
 @pytest.mark.parametrize("count", [1, 40, 100, 400])

@@ -1,0 +1,4 @@
+"use strict";
+addEventListener("beforeprint", () => {
+  for (const each of document.querySelectorAll("details.more")) each.open = true;
+});
