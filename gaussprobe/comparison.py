@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from gaussprobe.measured import Carried, Cost, Course, Quantiles
 from gaussprobe.paired import Difference, Ratio
@@ -219,3 +220,13 @@ class Comparison:
     def failed(self) -> tuple[Trial, ...]:
         """Trials whose training raised."""
         return tuple(trial for trial in self.trials if trial.failure)
+
+    def report(self, path: str | Path) -> None:
+        """Write a self-contained HTML report, replacing it whole or not at all.
+
+        Raises:
+            StoreError: if `path` cannot be written.
+        """
+        from gaussprobe.reports import comparison_html
+
+        comparison_html.write(self, path)

@@ -25,11 +25,12 @@ from gaussprobe.reports.lines import clean, enveloped, limits, step_tick, thinne
 _Array: TypeAlias = npt.NDArray[np.float64]
 MOST_LABELS = 24
 _MOST_NAME = 30
-_NARROW = (3.6, 1.6)  # inches, of one layer over training
+_MOST_SETTING = 18  # two of them have room beside each other
+_NARROW = (3.0, 1.5)  # inches, of one layer over training
 _POINTS = 60
 # Of the slopes, in points: one is a little more than a pixel at the width a page gives them.
-_WIDTH, _LEFT, _TOP, _BOTTOM, _LINE, _CHARACTER = 340.0, 38.0, 22.0, 8.0, 10.5, 4.4
-_LEADER = 14.0
+_WIDTH, _TICKS, _TOP, _BOTTOM, _LINE, _CHARACTER = 340.0, 38.0, 22.0, 8.0, 10.5, 4.7
+_LEADER = 16.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,49 +69,63 @@ def slopes(lines: Sequence[Slope], settings: tuple[str, str], title: str, key: s
     if not kept:
         return ""
     told = sorted(kept, key=lambda one: -abs(one[2] - one[1]))[:MOST_LABELS]
-    tall = max(150.0, (len(told) + 1) * _LINE)
     names = [shortened(line.name, _MOST_NAME) for line, _, _ in told]
-    right = max(map(len, names)) * _CHARACTER + _LEADER + 6
-    height = _TOP + tall + _BOTTOM
-    figure = Figure(figsize=(_WIDTH / 72, height / 72))
-    FigureCanvasSVG(figure)
-    figure.patch.set_visible(False)
-    box = (_LEFT / _WIDTH, _BOTTOM / height, 1 - (_LEFT + right) / _WIDTH, tall / height)
-    axes = figure.add_axes(box)
-    axes.patch.set_visible(False)
+    # Where the layers lie further apart their names point more clearly.
+    side = int(_spread([b for _, _, b in kept]) > _spread([a for _, a, _ in kept]))
+    figure, axes, tall = _slope_axes(max(map(len, names)), len(told), side)
     low, high = limits(np.array([end for _, a, b in kept for end in (a, b)]))
-    axes.set_xlim(0, 1)
     axes.set_ylim(low, high)
-    axes.set_xticks([])
-    axes.yaxis.set_major_locator(MaxNLocator(6))
-    axes.yaxis.set_major_formatter(FuncFormatter(tick))
-    axes.spines["bottom"].set_visible(False)
-    axes.spines["right"].set_visible(True)
     for line, a, b in sorted(kept, key=lambda one: one[0].clear != 0):
         _slope(axes, line, a, b)
     points = (high - low) / tall  # of the axis in a point
-    heights = spaced([b / points for _, _, b in told], _LINE)
-    heights = _within(heights, low / points, high / points, _LINE / 2)
-    for name, (_, _, b), at in zip(names, told, heights, strict=True):
-        _label(axes, name, b, at * points, 1 - (_LEFT + right) / _WIDTH)
-    for x, name, side in ((0, settings[0], "left"), (1, settings[1], "center")):
+    named = [(a, b)[side] for _, a, b in told]
+    heights = _within(spaced([end / points for end in named], _LINE), low / points, high / points, _LINE / 2)
+    for name, end, at in zip(names, named, heights, strict=True):
+        _label(axes, name, end, at * points, side)
+    for x, name in enumerate(settings):
         axes.annotate(
-            shortened(name, 22),
+            shortened(name, _MOST_SETTING),
             (x, 1),
-            xytext=(0, 8),
+            xytext=((-10, 8), (_TICKS - 10, 8))[x],
             xycoords="axes fraction",
             textcoords="offset points",
-            ha=side,
+            ha=("left", "right")[x],
             fontsize=8,
             fontweight="bold",
         )
     return to_svg(figure, title, key)
 
 
+def _spread(values: Sequence[float]) -> float:
+    return max(values) - min(values)
+
+
+def _slope_axes(longest: int, labels: int, side: int) -> tuple[Figure, Axes, float]:
+    """Empty axes with room for the names on one side (0 left, 1 right), ticks on the other; their height."""
+    tall = max(150.0, (labels + 1) * _LINE)
+    named = max(longest * _CHARACTER + _LEADER + 6, _TICKS)
+    left, right = (_TICKS, named) if side else (named, _TICKS)
+    height = _TOP + tall + _BOTTOM
+    figure = Figure(figsize=(_WIDTH / 72, height / 72))
+    FigureCanvasSVG(figure)
+    figure.patch.set_visible(False)
+    axes = figure.add_axes((left / _WIDTH, _BOTTOM / height, 1 - (left + right) / _WIDTH, tall / height))
+    axes.patch.set_visible(False)
+    axes.set_xlim(0, 1)
+    axes.set_xticks([])
+    axes.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(tick))
+    if not side:
+        axes.yaxis.tick_right()
+    axes.spines["bottom"].set_visible(False)
+    axes.spines["right"].set_visible(True)
+    return figure, axes, tall
+
+
 def spaced(places: Sequence[float], gap: float) -> list[float]:
     """Places moved as little as can be, in squares, so that neighbours are a gap apart.
 
-    With the gaps taken out of the ordered places this is isotonic regression, by pooling what is out of order.
+    With the gaps taken out of the ordered places this is isotonic regression: what is out of order is pooled.
 
     Args:
         places: in any order.
@@ -155,17 +170,18 @@ def _slope(axes: Axes, line: Slope, a: float, b: float) -> None:
     )
 
 
-def _label(axes: Axes, name: str, value: float, at: float, share: float) -> None:
-    """A name beside the right end of its line, and what leads to it."""
-    per_point = 1 / (share * _WIDTH)
+def _label(axes: Axes, name: str, value: float, at: float, side: int) -> None:
+    """A name beside an end of its line, and what leads to it."""
+    point = (1 if side else -1) / (_WIDTH * axes.get_position().width)
     axes.plot(
-        [1 + 3 * per_point, 1 + (_LEADER - 2) * per_point],
+        [side + 3 * point, side + (_LEADER - 2) * point],
         [value, at],
         color=MUTED,
         linewidth=0.5,
         clip_on=False,
     )
-    axes.text(1 + _LEADER * per_point, at, name, fontsize=8, va="center", color=INK)
+    where = "left" if side else "right"
+    axes.text(side + _LEADER * point, at, name, fontsize=8, va="center", ha=where, color=INK)
 
 
 class Courses:

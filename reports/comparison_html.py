@@ -74,7 +74,7 @@ def render(found: Comparison) -> str:
 @functools.cache
 def _template() -> Template:
     environment = page.environment()
-    environment.filters["named"] = words.named
+    environment.filters |= {"headed": words.headed, "named": words.named}
     environment.globals |= {
         "compare_css": page.asset("compare.css"),
         "glossary": comparison_glossary,
@@ -91,7 +91,7 @@ def _template() -> Template:
 
 def _ratio_classes() -> list[str]:
     """What the colours of the grid stand for, the smallest ratio first."""
-    return text.class_labels([text.number(limit, 2) for limit in comparison_tables.RATIO_CLASSES])
+    return text.class_labels([f"{limit:g}".removeprefix("0") for limit in comparison_tables.RATIO_CLASSES])
 
 
 def _facts(found: Comparison) -> str:

@@ -216,7 +216,7 @@ def _quantiles(units: Sequence[tuple[Quantiles, Quantiles]], pair: Pair, key: st
         svg = figures.both_quantiles(first, second, title, f"{key}q{index}")
         if svg:
             texts = [typeset(text.number(one.qq_r2, 4)) for one in (first, second)]
-            caption = Markup("{}, unit {}: R² {} → {}").format(_code(first.site), first.unit, *texts)
+            caption = Markup("{} unit {}, R² {} → {}").format(_code(first.site), first.unit, *texts)
             yield Figure(svg=Markup(svg), caption=caption)  # noqa: S704  escaped where made
 
 

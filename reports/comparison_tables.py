@@ -74,12 +74,14 @@ class Table:
     """Rows in groups, by name.
 
     Args:
-        groups: names, and the rows under them; a single group has no name.
+        groups: names, and the rows under them; a group may be without a name.
         axes: one for each measure.
+        apart: rows of sites that do not count.
     """
 
     groups: tuple[tuple[str, tuple[Row, ...]], ...]
     axes: tuple[Axis, ...]
+    apart: Table | None = None
 
 
 def axis(found: Iterable[Difference | Ratio | None]) -> Axis:
@@ -144,7 +146,7 @@ def metrics(found: Comparison, pair: Pair) -> Table:
 
 
 def sites(pair: Pair, measures: Sequence[str]) -> Table | None:
-    """Sites of a pair in some measures: normalization layers, other layers, outputs of nonlinearities.
+    """Sites of a pair in some measures: normalization layers, other layers; apart, outputs of nonlinearities.
 
     Args:
         pair: the two settings.
@@ -162,15 +164,20 @@ def sites(pair: Pair, measures: Sequence[str]) -> Table | None:
         cells = tuple(_of_site(site, name, pair, on) for name, on in zip(measures, axes, strict=True))
         row = Row(name=site.site or "(model)", note=" + ".join(site.kind) or "no kind", cells=cells)
         groups.setdefault(_group(site), []).append(row)
-    order = [name for name in _GROUPS if name in groups]
-    return Table(groups=tuple((name, tuple(groups[name])) for name in order), axes=axes)
+    apart = groups.pop(_APART, None)
+    return Table(
+        groups=tuple((name, tuple(groups[name])) for name in _GROUPS if name in groups),
+        axes=axes,
+        apart=None if apart is None else Table(groups=((_APART, tuple(apart)),), axes=axes),
+    )
 
 
-_GROUPS = ("Normalization layers", "Other layers", "Outputs of nonlinearities, not counted")
+_GROUPS = ("Normalization layers", "Other layers")
+_APART = "Outputs of nonlinearities, not counted"
 
 
 def _group(site: SiteComparison) -> str:
-    return _GROUPS[0] if "norm" in site.kind else _GROUPS[1] if site.headline else _GROUPS[2]
+    return _GROUPS[0] if "norm" in site.kind else _GROUPS[1] if site.headline else _APART
 
 
 def _of_site(site: SiteComparison, measure: str, pair: Pair, on: Axis) -> Compared:
@@ -288,18 +295,33 @@ def by_seed(found: Comparison) -> list[BySeed]:
     trials = {(trial.setting, trial.seed): trial for trial in found.trials}
     made = []
     for name in dict.fromkeys(name for trial in found.trials for name in trial.metrics):
+        decimals = _decimals([trial.metrics.get(name, math.nan) for trial in found.trials])
         rows = []
         for seed in found.seeds:
             own = [trials.get((setting, seed)) for setting in found.settings]
             values = [math.nan if trial is None else trial.metrics.get(name, math.nan) for trial in own]
-            shown = [_value(trial, value) for trial, value in zip(own, values, strict=True)]
-            apart = [words.signed(text.number(value - values[0], 4)) for value in values[1:]]
+            shown = [_value(trial, value, decimals) for trial, value in zip(own, values, strict=True)]
+            apart = [words.signed(_exact(value - values[0], decimals)) for value in values[1:]]
             rows.append((seed, tuple(shown), tuple(apart)))
         made.append(BySeed(name=name, rows=tuple(rows)))
     return made
 
 
-def _value(trial: Trial | None, value: float) -> str:
+def _decimals(values: Iterable[float]) -> int | None:
+    """For six digits of the largest; None where some would need a power of ten."""
+    sizes = [abs(value) for value in values if math.isfinite(value) and value]
+    if not sizes or max(sizes) >= 1e6 or max(sizes) < 1e-3:
+        return None
+    return 5 - math.floor(math.log10(max(sizes)))
+
+
+def _exact(value: float, decimals: int | None) -> str:
+    if decimals is None or not math.isfinite(value):
+        return text.number(value, 6)
+    return text.pointed(value, decimals)
+
+
+def _value(trial: Trial | None, value: float, decimals: int | None) -> str:
     if trial is None:
         return "not run"
-    return "failed" if trial.failure else typeset(text.number(value, 6))
+    return "failed" if trial.failure else typeset(_exact(value, decimals))

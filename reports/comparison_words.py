@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Sequence
 
@@ -29,6 +30,12 @@ def labels(settings: Sequence[str]) -> dict[str, str]:
 def named(name: str) -> Markup:
     """A name among other words: whichever way its letters run, the words keep their order."""
     return Markup("<bdi>{}</bdi>").format(breakable(name))
+
+
+def headed(name: str) -> Markup:
+    """The same at the head of a column, where it may break within a word too: `BatchNorm` before `Norm`."""
+    parts = re.split(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[.:_/-])", text.plain(name))
+    return Markup("<bdi>{}</bdi>").format(Markup("<wbr>").join(parts))
 
 
 def counted(number: int, one: str) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from gaussprobe.reports import html, json_form, terminal, text
 from gaussprobe.types import Run
-from tests.reports.test_html import Checker
+from tests.reports.pages import Checker
 from tests.reports.test_json_form import refuse
 from tests.runs import runs
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from gaussprobe.records import CHARTED, EVENT_KINDS, LEVELS, Event, Metric, SiteRecord
 from gaussprobe.reports import html, json_form, terminal
 from gaussprobe.types import VERDICTS, Run, Source
-from tests.reports.test_html import Checker
+from tests.reports.pages import Checker
 from tests.reports.test_json_form import refuse
 from tests.runs import runs
 

@@ -6,7 +6,6 @@ import dataclasses
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -14,43 +13,11 @@ import pytest
 from gaussprobe import store
 from gaussprobe.errors import StoreError
 from gaussprobe.reports import html
+from tests.reports.pages import EVIL, Checker
 from tests.runs import NOTED, build_run, many_sites, noted_run, renamed, short_run
 from tests.without_torch import WITHOUT_TORCH
 
 PAGE = html.render(build_run())
-EVIL = """</title></svg><script>alert("1")</script><img src=x onerror='alert(2)'>{{ 7 * 7 }}$x_1$&amp;`"""
-VOID = {"meta", "link", "input", "wbr", "br", "path", "circle", "use", "rect"}
-
-
-class Checker(HTMLParser):
-    """Collects elements and attributes, and fails on a tag that is not closed where it should be."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
-    def attributes(self, tag: str) -> list[dict[str, str | None]]:
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 def test_elements_are_closed_and_ids_unique() -> None:

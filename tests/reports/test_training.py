@@ -17,7 +17,7 @@ from gaussprobe.errors import TooFewSamplesWarning
 from gaussprobe.records import Association, Metric
 from gaussprobe.reports import drawing, html, series, training
 from gaussprobe.types import Run
-from tests.reports.test_html import EVIL, Checker
+from tests.reports.pages import EVIL, Checker
 from tests.reports.training_runs import associations, build_training, names
 from tests.runs import build_run
 from tests.without_torch import WITHOUT_TORCH
