@@ -49,8 +49,8 @@ def step_cost(
     """
     _check(models, repeats, warmup)
     with ExitStack() as stack:
-        for context in (torch.inference_mode(False), torch.enable_grad(), _isolated(models)):
-            stack.enter_context(context)
+        stack.enter_context(torch.inference_mode(False))  # which lets gradients be taken, too
+        stack.enter_context(_isolated(models))
         steppers = []
         for name, module in models.items():
             stack.enter_context(borrow.as_found(module))

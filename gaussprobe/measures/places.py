@@ -189,7 +189,10 @@ def _hook(path: str, calls: Counter[str], see: See) -> Callable[..., torch.Tenso
 
 @contextmanager
 def ordinary_attention() -> Iterator[None]:
-    """Encoder layers call their children inside, hooked or not: fused, they would round otherwise."""
+    """Encoder layers call their children inside, hooked or not, and on padded tensors.
+
+    Fused, they would pass hooks by, and the nested tensors they make of padded ones have no rows to read.
+    """
     enabled = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -257,9 +260,9 @@ def taken(parts: Sequence[torch.Tensor], rows: int, index: torch.Tensor | None) 
             # Read by coordinates: flattened, a tensor of another memory format would be copied whole.
             where: Any = torch.unravel_index(own, part.shape[1:])
             values = part[:rows][(slice(None), *where)]
-        found.append(values.to(precise(part), copy=True))
+        found.append(values.to(precise(part)))
         start += size
-    return torch.cat([each.to(found[0].device) for each in found], 1)
+    return torch.cat([each.to(found[0].device) for each in found], 1)  # a copy, of one tensor too
 
 
 def precise(tensor: torch.Tensor) -> torch.dtype:

@@ -174,8 +174,9 @@ def test_models_are_left_as_found(mode: bool) -> None:
     first.grad = torch.randn_like(first)
     gradient, content = first.grad, first.grad.clone()
     before, data, generator = copy.deepcopy(state(model)), x.detach().clone(), torch.get_rng_state()
-    with torch.no_grad():
-        step_cost({"one": model, "the same": model}, x, repeats=1)
+    for context in (torch.no_grad(), torch.inference_mode()):
+        with context:
+            step_cost({"one": model, "the same": model}, x, repeats=1)
     assert_same(before, state(model))
     assert first.grad is gradient
     assert torch.equal(gradient, content)
@@ -193,6 +194,17 @@ def test_models_run_as_they_are_flagged() -> None:
     }
     found = step_cost(models, torch.randn(16, 10), repeats=1)
     assert found["train"].saved_bytes > found["eval"].saved_bytes == 4 * 16 * 10
+
+
+def test_every_step_begins_without_gradients() -> None:
+    """As after zero_grad: what accumulates from step to step would cost another sum."""
+    model, seen = nn.Linear(4, 2), []
+    model.weight.grad = torch.ones(2, 4)
+    handle = model.register_forward_pre_hook(lambda m, _args: seen.append(m.weight.grad))
+    step_cost({"model": model}, torch.randn(8, 4), repeats=2, warmup=1)
+    handle.remove()
+    assert seen == [None] * 4
+    assert torch.equal(model.weight.grad, torch.ones(2, 4))
 
 
 def test_left_as_found_after_an_error() -> None:

@@ -147,8 +147,8 @@ class Branches(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.dead, self.beside, self.sum = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
-        self.encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.dead, self.beside, self.sum = nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 64)
+        self.encoder = nn.TransformerEncoderLayer(64, 4, 256, batch_first=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.dead(x)
@@ -159,7 +159,7 @@ class Branches(nn.Module):
 
 def test_dead_end_carries_nothing() -> None:
     """Exactly 0 from a dead end and to a branch beside; more to what follows, dropout or not."""
-    model, x = Branches(), torch.randn(6, 3, 8)
+    model, x = Branches(), torch.randn(6, 10, 64)
     at, sites = ["dead", "beside", "encoder.norm1"], ["beside", "sum", "output"]
     found = table(noise_robustness(model, x, at=at, sites=sites, draws=2))
     assert [found["dead", site] for site in sites] == [0, 0, 0]
@@ -171,6 +171,24 @@ def test_dead_end_carries_nothing() -> None:
     assert table(noise_robustness(model, x, at=at, sites="output", draws=2))["dead", "output"] == 0
 
 
+def test_padded_batches_are_read() -> None:
+    """An encoder that torch would run on nested tensors, without rows to read, runs on padded ones."""
+
+    class Encoder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 1)
+
+        def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            return self.layers(x, src_key_padding_mask=mask)
+
+    mask = torch.zeros(6, 5, dtype=torch.bool)
+    mask[2:, 3:] = True
+    found = table(noise_robustness(Encoder(), [{"x": torch.randn(6, 5, 8), "mask": mask}]))
+    assert len(found) == 5
+    assert all(0.01 < change < 1 for change in found.values())
+
+
 def test_noise_depends_on_its_site_alone() -> None:
     """What else is asked for changes nothing; another seed does."""
     model, x = build_mnist5k_cnn(), torch.randn(4, 1, 28, 28)
@@ -180,6 +198,15 @@ def test_noise_depends_on_its_site_alone() -> None:
     assert list(part) == [(at, site) for at in ("5", "9") for site in ("12", "14", "output")]
     other = table(noise_robustness(model, x, at="9", sites="output", seed=1))
     assert other["9", "output"] != whole["9", "output"]
+
+
+def test_sites_have_noise_of_their_own() -> None:
+    """Two identities in a row: the same noise would give the same change."""
+    model = linear_chain(4, 4, 4)
+    for layer in model:
+        nn.init.eye_(layer.weight)
+    found = table(noise_robustness(model, torch.randn(8, 4, dtype=torch.float64), sites="output"))
+    assert found["0", "output"] != found["1", "output"]
 
 
 def test_settings_of_one_seed_get_the_same_noise() -> None:
@@ -256,19 +283,45 @@ def test_error_names_the_site() -> None:
 
 
 def test_in_place_changes_nothing() -> None:
-    """ReLU in place, after the site and first of all in the model, gives what it gives out of place."""
+    """Nonlinearities in place, after sites and first of all, give what they give out of place."""
     results = []
-    x = torch.randn(8, 6)
+    x = torch.randn(8, 6, dtype=torch.float64)
+    data = x.clone()
     for inplace in (False, True):
         torch.manual_seed(1)
-        model = nn.Sequential(
-            nn.ReLU(inplace), nn.Linear(6, 6), nn.LayerNorm(6), nn.ReLU(inplace), nn.Linear(6, 3)
-        )
-        results.append(
-            table(noise_robustness(model, x, at=["0", "1", "2"], sites=["[1-4]", "output"], draws=2))
-        )
+        act = nn.LeakyReLU(0.1, inplace)
+        model = nn.Sequential(act, nn.Linear(6, 6), nn.LayerNorm(6), act, nn.Linear(6, 3)).double()
+        found = noise_robustness(model, x, at=["0", "1", "2"], sites=["[1-4]", "output"], draws=2)
+        results.append(table(found))
+        assert torch.equal(x, data)
     assert results[0] == results[1]
     assert results[0]["1", "2"] > 0.1
+
+
+def test_noise_is_at_the_output_alone() -> None:
+    """Whoever else holds the tensor that a nonlinearity in place returns sees it without noise."""
+
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.act, self.one, self.other = nn.ReLU(inplace=True), nn.Linear(6, 3), nn.Linear(6, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            held = x + 1
+            return self.one(self.act(held)) + self.other(held)
+
+    found = table(noise_robustness(Shared(), torch.randn(8, 6), at="act"))
+    assert found["act", "other"] == 0
+    assert found["act", "one"] > 0.05
+
+
+def test_evaluation_mode_whatever_the_flags() -> None:
+    """A model in training mode gives what it gives in evaluation mode."""
+    model, x = (
+        nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6), nn.Dropout(), nn.Linear(6, 6)),
+        torch.randn(8, 6),
+    )
+    assert noise_robustness(model.train(), x) == noise_robustness(model.eval(), x)
 
 
 def test_calls_of_one_module_are_apart() -> None:
@@ -361,6 +414,15 @@ def test_examples_without_a_direction_are_left_out(bad: float) -> None:
         nothing = noise_robustness(model, torch.full_like(x, bad))
     assert len(nothing) == 6
     assert all(math.isnan(one.change) for one in nothing)
+
+
+def test_examples_without_a_norm_at_the_start_do_not_count() -> None:
+    """Also where a bias makes something of them further on."""
+    model, x = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4)).double(), torch.ones(8, 4).double()
+    x[-1] = 0
+    with pytest.warns(GaussprobeWarning, match="0: 1 of 8 examples left out: a norm of 0"):
+        found = noise_robustness(model, x, at="0")
+    assert noise_robustness(model, x, at="0", max_examples=7) == found
 
 
 class Unruly(nn.Module):
