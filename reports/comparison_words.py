@@ -163,9 +163,11 @@ def _sentence(subject: Markup, first: float, second: float, pair: Pair, one: Dif
     verdict = (
         "The interval contains 0: no difference is shown."
         if one.low <= 0 <= one.high
-        else Markup("It is {} with {}.").format("higher" if one.mean > 0 else "lower", named(pair.second))
+        else Markup("<b>It is {} with {}.</b>").format(
+            "higher" if one.mean > 0 else "lower", named(pair.second)
+        )
     )
-    return Markup("{}. Difference <b>{}</b>, 95 % interval {}, over {}. {}").format(
+    return Markup('{}. Difference {}, 95 % interval <span class="whole">{}</span>, over {}. {}').format(
         means, middle, limits, counted(one.n_seeds, "seed"), verdict
     )
 

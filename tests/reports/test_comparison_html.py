@@ -209,7 +209,7 @@ def test_no_claim_without_its_interval(mean: float, half: float, name: str) -> N
     pair = Pair(first="a", second="b", metrics={name: apart(mean, half, 0.5)}, sites=())
     found = dataclasses.replace(bare(), pairs=(pair,))
     found = dataclasses.replace(found, metrics={s: {name: found.metrics[s]["accuracy"]} for s in ("a", "b")})
-    (sentence,) = words.sentences(found, pair)
+    sentence = " ".join(one.striptags() for one in words.sentences(found, pair))
     claims = "It is higher with" in sentence or "It is lower with" in sentence
     contains = mean - half <= 0 <= mean + half
     assert claims != contains
