@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import math
+import pickle
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -285,6 +286,17 @@ def test_variations() -> None:
     assert kinds == ["scaled", "gaussian_dropout", "unscaled"]
     with pytest.raises(ValueError, match="name must be one of ablation, strength, noise; got 'width'"):
         variation(RECIPES["digits-mlp"], "width")
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_other_processes_can_have_them(name: str) -> None:
+    """Settings of variations, and the functions of sweeps, can be pickled: what `jobs` needs."""
+    for which in recipes.VARIATIONS:
+        pickle.dumps(variation(RECIPES[name], which))
+    for which in recipes.SWEEPS:
+        build, train = pickle.loads(pickle.dumps(at(RECIPES[name], which, 2, epochs=1)))
+        assert isinstance(build(), nn.Module)
+        assert train.keywords["epochs"] == 1
 
 
 @pytest.mark.usefixtures("small")

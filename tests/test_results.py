@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from docs.examples import results, results_page
-from docs.examples.results_words import judged, verdict
+from docs.examples.results_words import judged, signs, verdict
 from gaussprobe.comparison import (
     Comparison,
     CostComparison,
@@ -77,8 +77,16 @@ def test_run_resumed_and_read(
 @pytest.mark.parametrize(
     ("gain", "said", "counted"),
     [
-        (0.02, "more accurate, ", "3 of 3 values and less so at 0, by intervals that exclude 0: as in"),
-        (-0.02, "less accurate, ", "0 of 3 values and less so at 3, by intervals that exclude 0: against"),
+        (
+            0.02,
+            "more accurate, ",
+            "3 of 3 values and less so at 0, by intervals that exclude 0 and adjusted p below .05: as in",
+        ),
+        (
+            -0.02,
+            "less accurate, ",
+            "0 of 3 values and less so at 3, by intervals that exclude 0 and adjusted p below .05: against",
+        ),
         (0.0, "no interval, the difference is the same", "0 of 3 values and less so at 0, by intervals"),
     ],
 )
@@ -98,6 +106,10 @@ def test_an_interval_that_holds_0() -> None:
     unsure = replace(row, difference=replace(row.difference, low=-0.01, high=0.03))
     assert judged(unsure) == "the interval holds 0, -1.00 to +3.00 points: these seeds do not tell."
     assert judged(replace(row, difference=None)) == "no seed ended in both."
+    many = replace(row, difference=replace(row.difference, adjusted_pvalue=0.06))
+    assert judged(many).endswith("points, but not after the adjustment over the rows.")
+    assert row.difference.pvalue < 0.05
+    assert signs([row.difference, many.difference]) == (1, 0)  # type: ignore[list-item]
 
 
 def test_what_was_measured_is_there() -> None:

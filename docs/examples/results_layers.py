@@ -15,6 +15,7 @@ from docs.examples.results_words import (
     of_recipes,
     ratio,
     signs,
+    sure,
     table,
     title,
     verdict,
@@ -98,7 +99,7 @@ def pairs(found: Found) -> list[str]:
         *title("Pairs of units (figure 12)"),
         "The paper shows joint normality and adjusted mutual information of pairs of channels, by layer.",
         "Here Henze-Zirkler's statistic and sliced Epps-Pulley, less for more normal pairs: differences",
-        "averaged over normalization layers, and the layers whose interval excludes 0.",
+        "averaged over normalization layers, and the layers whose interval excludes 0, adjusted p below .05.",
         "",
     ]
     rows = []
@@ -119,19 +120,20 @@ def robustness(found: Found) -> list[str]:
     lines = [
         *title("Noise carried on (table 4)"),
         "Relative change of a later layer's output for Gaussian noise at an earlier one. In the paper 29 of",
-        "30 pairs of layers change less with BatchNormalNorm.",
+        "30 pairs of layers change less with BatchNormalNorm. Surely: interval without 1, adjusted p < .05.",
         "",
     ]
     rows = []
     for name, one in of_recipes(found):
         of = [] if one is None else [each.ratio for each in one.pairs[0].robustness]
         if one is not None and of:
-            below, above = sum(each.high < 1 for each in of), sum(each.low > 1 for each in of)
+            known = [each for each in of if sure(each)]
+            below, above = sum(each.high < 1 for each in known), sum(each.low > 1 for each in known)
             span = f"{min(each.ratio for each in of):.2f} to {max(each.ratio for each in of):.2f}"
             less = f"{sum(each.ratio < 1 for each in of)} of {len(of)}"
             rows.append([called(one, name), span, less, str(below), str(above)])
             rows[-1].append(verdict(below, above, len(of)))
-    header = ("recipe", "ratios", "less", "interval below 1", "interval above 1", "reading")
+    header = ("recipe", "ratios", "less", "surely less", "surely more", "reading")
     return [*lines, *(table(header, rows) or _NONE)]
 
 
@@ -155,5 +157,6 @@ def _layers(sites: Sequence[SiteComparison], pair: Pair, measure: str) -> str:
         spans.append(f"{name} {number(min(values))} to {number(max(values))}")
     return (
         f"R² is higher with {pair.second} in {more} of {len(sites)} layers and lower in {less}, by intervals "
-        f"that exclude 0: {verdict(more, less, len(sites))}. Over the layers: {'; '.join(spans)}."
+        f"that exclude 0 and adjusted p below .05: {verdict(more, less, len(sites))}. "
+        f"Over the layers: {'; '.join(spans)}."
     )

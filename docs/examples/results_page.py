@@ -150,8 +150,8 @@ def _sweep(found: Found, name: str) -> list[str]:
 def _gains(rows: Sequence[Row], words: str) -> str:
     more, less = signs(row.difference for row in rows if row.difference is not None)
     return (
-        f"{words} at {more} of {len(rows)} values and less so at {less}, by intervals that exclude 0: "
-        f"{verdict(more, less, len(rows))}."
+        f"{words} at {more} of {len(rows)} values and less so at {less}, by intervals that exclude 0 "
+        f"and adjusted p below .05: {verdict(more, less, len(rows))}."
     )
 
 

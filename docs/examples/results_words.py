@@ -42,7 +42,8 @@ def judged(row: Row) -> str:
     span = f"{100 * one.low:+.2f} to {100 * one.high:+.2f} points"
     if one.low <= 0 <= one.high:
         return f"the interval holds 0, {span}: these seeds do not tell."
-    return f"{'more' if one.low > 0 else 'less'} accurate, {span}."
+    word = "more" if one.low > 0 else "less"
+    return f"{word} accurate, {span}{'' if sure(one) else ', but not after the adjustment over the rows'}."
 
 
 def verdict(more: int, less: int, n: int) -> str:
@@ -60,9 +61,14 @@ def verdict(more: int, less: int, n: int) -> str:
 
 
 def signs(differences: Iterable[Difference]) -> tuple[int, int]:
-    """Intervals above 0 and below."""
-    known = list(differences)
+    """Intervals above 0 and below, of those that are sure after the adjustment too."""
+    known = [one for one in differences if sure(one)]
     return sum(one.low > 0 for one in known), sum(one.high < 0 for one in known)
+
+
+def sure(one: Difference | Ratio) -> bool:
+    """Whether p is below .05, adjusted where several were compared together; no p is not."""
+    return (one.pvalue if one.adjusted_pvalue is None else one.adjusted_pvalue) < 0.05
 
 
 def cells(row: Row, factor: float = 1.0) -> list[str]:
@@ -74,18 +80,19 @@ def summary(one: MetricSummary, factor: float = 1.0) -> str:
     """Mean and standard error."""
     if math.isnan(one.mean):
         return "none"
-    return number(one.mean * factor) + ("" if math.isnan(one.se) else f" ({number(one.se * factor)})")
+    error = "" if math.isnan(one.se) else f" ({number(one.se, factor)})"
+    return number(one.mean, factor) + error
 
 
 def difference(one: Difference | None, factor: float = 1.0) -> list[str]:
     """The difference, its interval, or why there is none, and p."""
     if one is None:
         return ["none", "none", ""]
-    mean = number(one.mean * factor, sign=True)
+    mean = number(one.mean, factor, sign=True)
     if math.isnan(one.low):
         return [mean, one.reason, ""]
     p = one.pvalue if one.adjusted_pvalue is None else one.adjusted_pvalue
-    span = f"{number(one.low * factor, sign=True)} to {number(one.high * factor, sign=True)}"
+    span = f"{number(one.low, factor, sign=True)} to {number(one.high, factor, sign=True)}"
     return [mean, span, "< .0001" if p < 1e-4 else f"{p:.4f}".removeprefix("0")]
 
 
@@ -94,9 +101,9 @@ def ratio(one: Ratio) -> list[str]:
     return [f"{one.ratio:.2f}", one.reason if math.isnan(one.low) else f"{one.low:.2f} to {one.high:.2f}"]
 
 
-def number(value: float, *, sign: bool = False) -> str:
-    """Two decimals from 10 on, four below."""
-    return f"{value:{'+' if sign else ''}.{2 if abs(value) >= 10 else 4}f}"
+def number(value: float, factor: float = 1.0, *, sign: bool = False) -> str:
+    """Four decimals; two of a per cent, for which the factor is 100."""
+    return f"{value * factor:{'+' if sign else ''}.{4 if factor == 1 else 2}f}"
 
 
 def called(one: Comparison, name: str) -> str:
