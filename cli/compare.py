@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -16,6 +17,7 @@ from gaussprobe.cli.console import (
     Debug,
     abandon_stdout,
     check_outputs,
+    invocation,
     progress,
     results_alone_on_stdout,
     say,
@@ -76,7 +78,12 @@ def compare(
         int | None, typer.Option(min=1, help="Passes over the training data, where train takes `epochs`.")
     ] = None,
     every: Annotated[int, typer.Option(min=1, help="Steps from one record of the layers to the next.")] = 50,
-    jobs: Annotated[int, typer.Option(min=1, help="Trainings to run at once, each in a process.")] = 1,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Trainings to run at once, each in a process; 1, and one to each core for recipes."
+        ),
+    ] = None,
     html: Annotated[Path | None, typer.Option(metavar="OUT", help="Write an HTML report.")] = None,
     out: Annotated[
         Path | None,
@@ -97,9 +104,16 @@ def compare(
         from gaussprobe import files
 
         files.check_replaceable(html)
-    more: dict[str, Any] = {"seeds": range(seeds), "store": out, "every": every, "jobs": jobs}
+    rank = _rank()
+    more: dict[str, Any] = {
+        "seeds": range(seeds),
+        "store": out,
+        "every": every,
+        "jobs": jobs or (_cores() if recipe is not None and rank is None else 1),
+        "command": shlex.join(["gaussprobe", *invocation.arguments]),
+    }
     found: Comparison | Sweep
-    with progress(not quiet) as report, results_alone_on_stdout():
+    with progress(not quiet and not rank) as report, results_alone_on_stdout():
         report("importing torch", 0, None)
         if sweep in _SIZES:
             from gaussprobe.recipes.sweeps import sweep as run_sweep
@@ -122,6 +136,8 @@ def compare(
                 progress=report,
                 **more,
             )
+        if rank:  # the first process speaks for all
+            return 0
         if html is not None:
             report("drawing the report", 0, None)
             _draw(found, html)
@@ -158,6 +174,10 @@ def _check(
         )
 
 
+def _draw(found: Any, path: Path) -> None:
+    found.report(path)
+
+
 def _show(found: Any, *, json: bool, quiet: bool, ablate: bool, in_a_row: bool) -> None:
     """On stdout, as was asked."""
     from gaussprobe.reports import comparison_json, comparison_text, sweep_json, sweep_text
@@ -176,8 +196,14 @@ def _show(found: Any, *, json: bool, quiet: bool, ablate: bool, in_a_row: bool) 
         comparison_text.show(found, stdout())
 
 
-def _draw(found: Any, path: Path) -> None:
-    found.report(path)
+def _rank() -> int | None:
+    """Which of the processes of `torchrun` this is; None where there are none."""
+    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
+
+
+def _cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _experiment(module: str | None, recipe: str | None, epochs: int | None) -> Experiment:

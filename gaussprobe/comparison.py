@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,6 +108,22 @@ class MetricSummary:
     se: float
     values: tuple[float, ...]
     seeds: tuple[int, ...]
+
+
+def summarised(values: Mapping[int, float]) -> MetricSummary:
+    """Mean and standard error of the finite numbers; NaN of none, and the error of one.
+
+    Args:
+        values: by seed.
+    """
+    kept = {seed: value for seed, value in values.items() if math.isfinite(value)}
+    n = len(kept)
+    return MetricSummary(
+        mean=statistics.fmean(kept.values()) if n else math.nan,
+        se=statistics.stdev(kept.values()) / math.sqrt(n) if n > 1 else math.nan,
+        values=tuple(kept.values()),
+        seeds=tuple(kept),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import warnings
 from collections.abc import Sequence
@@ -171,7 +172,11 @@ def adjusted(differences: Sequence[Compared]) -> list[Compared]:
     from statsmodels.stats.multitest import multipletests  # about a second
 
     known = [d.pvalue for d in differences if not math.isnan(d.pvalue)]
-    found = iter(multipletests(known, method="holm")[1] if known else ())
+    gc.freeze()  # the function collects garbage: a tenth of a second with torch loaded, of every call
+    try:
+        found = iter(multipletests(known, method="holm")[1] if known else ())
+    finally:
+        gc.unfreeze()
     return [
         replace(d, adjusted_pvalue=math.nan if math.isnan(d.pvalue) else float(next(found)))
         for d in differences

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gaussprobe.comparison import Comparison, MetricSummary, Trial
+from gaussprobe.comparison import Comparison, MetricSummary, Trial, summarised
 from gaussprobe.errors import GaussprobeWarning
 from gaussprobe.paired import Difference, adjusted, difference
 
@@ -155,18 +155,6 @@ def r2_measure(comparisons: Sequence[Comparison]) -> str | None:
     return None
 
 
-def summary(values: Mapping[int, float]) -> MetricSummary:
-    """Mean and standard error of finite numbers by seed; NaN of none, and the error of one."""
-    kept = np.asarray(list(values.values()))
-    n = len(kept)
-    return MetricSummary(
-        mean=float(kept.mean()) if n else math.nan,
-        se=float(kept.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan,
-        values=tuple(values.values()),
-        seeds=tuple(values),
-    )
-
-
 def _row(label: str, against: str, first: Mapping[int, float], second: Mapping[int, float]) -> Row:
     shared = [seed for seed in first if seed in second]
     found = None
@@ -174,7 +162,9 @@ def _row(label: str, against: str, first: Mapping[int, float], second: Mapping[i
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", GaussprobeWarning)  # its reason is kept
             found = difference([first[seed] for seed in shared], [second[seed] for seed in shared])
-    return Row(label=label, against=against, first=summary(first), second=summary(second), difference=found)
+    return Row(
+        label=label, against=against, first=summarised(first), second=summarised(second), difference=found
+    )
 
 
 def _adjusted(rows: Sequence[Row]) -> tuple[Row, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import math
 from collections.abc import Callable
@@ -231,10 +230,9 @@ def made(setting: str, seed: int, metric: float, sites: dict[str, float]) -> Tri
     )
 
 
-def test_two_names_for_one_law(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_names_for_one_law() -> None:
     """1,000 comparisons of settings that do not differ: any site below .05 in at most 5 %; intervals of a
     metric cover in 95 +- 2 %. Sites of a seed go up and down together."""
-    monkeypatch.setattr(gc, "collect", lambda: 0)  # statsmodels does within Holm's method, 50 ms a time
     rng = np.random.default_rng(0)
     claims = covered = 0
     for _ in range(1000):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import math
 import pickle
@@ -31,7 +30,6 @@ from tests.smallrecipe import SMALL
 @pytest.fixture(name="small")
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A recipe called `small`."""
-    monkeypatch.setattr(gc, "collect", lambda: 0)  # statsmodels does within Holm's method, 50 ms a time
     monkeypatch.setitem(RECIPES, "small", SMALL)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -53,7 +52,6 @@ def test_run_resumed_and_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Parts run alone, are not run again, and stand on one page; the others are named as missing."""
-    monkeypatch.setattr(gc, "collect", lambda: 0)  # statsmodels does within Holm's method, 50 ms a time
     for name in list(RECIPES):
         monkeypatch.setitem(RECIPES, name, SMALL)
     page = tmp_path / "page.md"

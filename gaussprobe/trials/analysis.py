@@ -6,8 +6,6 @@ import math
 import warnings
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-
 from gaussprobe.comparison import (
     MEASURES,
     Comparison,
@@ -16,6 +14,7 @@ from gaussprobe.comparison import (
     SiteComparison,
     SiteNumbers,
     Trial,
+    summarised,
 )
 from gaussprobe.errors import GaussprobeWarning
 from gaussprobe.paired import Difference, adjusted, difference
@@ -79,20 +78,8 @@ def _listed(names: Sequence[str]) -> str:
 def _summaries(found: Mapping[int, Trial]) -> dict[str, MetricSummary]:
     names = dict.fromkeys(name for trial in found.values() for name in trial.metrics)
     return {
-        name: _summary({seed: t.metrics.get(name, math.nan) for seed, t in found.items()}) for name in names
+        name: summarised({seed: t.metrics.get(name, math.nan) for seed, t in found.items()}) for name in names
     }
-
-
-def _summary(values: Mapping[int, float]) -> MetricSummary:
-    kept = {seed: value for seed, value in values.items() if math.isfinite(value)}
-    numbers = np.asarray(list(kept.values()))
-    n = len(numbers)
-    return MetricSummary(
-        mean=float(numbers.mean()) if n else math.nan,
-        se=float(numbers.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan,
-        values=tuple(kept.values()),
-        seeds=tuple(kept),
-    )
 
 
 def _pair(first: str, second: str, ended: Mapping[str, Mapping[int, Trial]], said: list[str]) -> Pair:
