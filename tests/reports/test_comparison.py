@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from gaussprobe.comparison import MEASURES, Comparison, SiteNumbers, Trial
+from gaussprobe.measured import Carried, Cost
 from gaussprobe.reports import comparison_json, comparison_text
 from gaussprobe.reports.comparison_text import number
 from gaussprobe.trials.analysis import compared
@@ -28,6 +29,9 @@ def trial(setting: str, seed: int, accuracy: float, r2: float) -> Trial:
             SiteNumbers(site="relu", kind=("activation",), **values),
         ),
         measured="9 examples",
+        robustness=(Carried(at="norm[0]", site="output", change=accuracy),),
+        cost=Cost(forward=r2, backward=1.0, saved_bytes=2.0**20),
+        cost_of_first=Cost(forward=0.5, backward=0.25, saved_bytes=2.0**21),
     )
 
 
@@ -60,6 +64,12 @@ def test_json() -> None:
     assert site["qq_r2"]["plain"] == pytest.approx(0.9)
     assert site["qq_r2"]["changed"] == pytest.approx(0.911)
     assert site["qq_r2"]["difference"]["mean"] == pytest.approx(0.011)
+    (carried,) = found["robustness"]
+    assert (carried["at"], carried["site"]) == ("norm[0]", "output")
+    assert carried["plain"] == pytest.approx(0.91)
+    assert 1 < carried["ratio"]["ratio"] < 1.03
+    assert found["cost"]["backward"]["changed"] == 1.0
+    assert found["cost"]["saved_bytes"]["ratio"]["reason"] == "the ratio is the same on every seed"
     assert relu["kind"] == ["activation"]
     assert found["others"]["other"]["sites"][0]["qq_r2"]["difference"]["n_seeds"] == 2
     assert found["warnings"] == ["metric 'accuracy' is not finite in other 2: left out there"]
@@ -72,6 +82,9 @@ def test_terminal() -> None:
     assert "accuracy  0.9100 (0.0058)  0.9233 (0.0088)     +0.0133" in text
     assert re.search(r"norm\[0\] +0\.9000 +0\.9110 +\+0\.0110 +\+0\.0085\.\.\+0\.0135 ", text)
     assert "relu" not in text
+    assert re.search(r"norm\[0\] +0\.9100 +0\.9233 +1\.015 +0\.9834\.\.1\.047\n", text)
+    assert re.search(r"saved, MiB +2\.000 +1\.000 +0\.5000 +none", text)
+    assert re.search(r"forward, ms +500\.0 +911\.\d ", text)
     assert "Sites: 9 examples. Intervals are Student's, .95" in " ".join(text.split())
     narrow = shown(made(), 80).splitlines()
     assert max(map(len, narrow)) <= 80
