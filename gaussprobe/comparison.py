@@ -134,7 +134,8 @@ class SiteComparison:
         site: its name.
         kind: its kinds.
         means: of each measure, by setting.
-        differences: of each measure, with p-values adjusted over the sites.
+        differences: of each measure, with p-values adjusted over the sites that count in headlines, and
+            over the others.
     """
 
     site: str

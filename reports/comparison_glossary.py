@@ -84,7 +84,7 @@ MEASURED: dict[str, Method] = {
         Method(
             name="robustness",
             title="noise robustness",
-            formula="√ mean |y′ − y|² / |y|²,  noise η ~ N(0, σ² |x|² / D · I) added to x of D numbers",
+            formula="√ mean |y′ − y|² / |y|²,  noise η ~ N(0, .3² |x|² / D · I) added to x of D numbers",
             meaning=(
                 "How far noise at one place carries to a later one: relative change there, over examples "
                 "and draws. A ratio below 1 means that it carries less in the second setting."
@@ -107,10 +107,10 @@ MEASURED: dict[str, Method] = {
         Method(
             name="sliced",
             title="sliced Epps–Pulley",
-            formula="(1/K) Σₖ T(x θₖ),  θₖ uniform on the circle",
+            formula="(1/K) Σₖ T(x θₖ),  θₖ at even angles",
             meaning=(
-                "The mean of a test of normality over random directions of two units: a law is normal "
-                "if all its projections are."
+                "The mean of a statistic of normality over 32 directions of two units: a law is normal if "
+                "all its projections are."
             ),
             reference="Epps & Pulley (1983), Biometrika 70, 723–726; Cramér & Wold (1936)",
         ),

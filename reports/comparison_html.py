@@ -143,17 +143,23 @@ def _provenance(found: Comparison) -> list[tuple[str, str]]:
         own = [trial.seconds for trial in ended if trial.setting == name]
         if own:
             seconds.append(f"{name} {text.number(sum(own) / len(own))} s")
-    versions = dict.fromkeys(
-        ", ".join(f"{name} {version}" for name, version in trial.versions.items()) for trial in ended
-    )
+    versions = (", ".join(f"{name} {version}" for name, version in t.versions.items()) for t in ended)
+    created = sorted(trial.created for trial in ended if trial.created)
     rows = [
+        ("Command", _distinct(trial.command for trial in ended)),
         ("Settings", ", ".join(found.settings)),
         ("Seeds", ", ".join(map(str, found.seeds))),
         *((str(name), str(value)) for name, value in found.description.items()),
-        ("Numbers of the layers", "; ".join(dict.fromkeys(t.measured for t in ended if t.measured))),
+        ("Numbers of the layers", _distinct(trial.measured for trial in ended)),
         ("Time of a trial", ", ".join(seconds)),
+        ("Made", f"from {created[0]} to {created[-1]}, UTC, when the last training began" if created else ""),
+        ("Machine", _distinct(trial.machine for trial in ended)),
         ("Threads", ", ".join(map(str, sorted({trial.threads for trial in ended})))),
-        ("Versions", "; ".join(filter(None, versions))),
+        ("Versions", _distinct(versions)),
         ("gaussprobe", __version__),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def _distinct(values: Iterable[str]) -> str:
+    return "; ".join(dict.fromkeys(filter(None, values)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -170,9 +170,14 @@ def _courses(found: Comparison, pair: Pair, key: str) -> Figures | None:
     every = [*first.values(), *second.values()]
     if not figures.can_draw(every):
         return None
-    shown = [site.site for site in words.shown_sites(pair)[1]]
-    ranked = sorted(dict.fromkeys(course.site for course in every), key=lambda name: name not in shown)
+    ranked = _ranked(pair, (course.site for course in every))
     return _gathered(_each_course(ranked, first, second, every, key), len(ranked))
+
+
+def _ranked(pair: Pair, names: Iterable[str]) -> list[str]:
+    """Names of sites, those of the headline first."""
+    shown = {site.site for site in words.shown_sites(pair)[1]}
+    return sorted(dict.fromkeys(names), key=lambda name: name not in shown)
 
 
 def _each_course(
@@ -204,7 +209,8 @@ def _units(found: Comparison, pair: Pair) -> tuple[int | None, list[tuple[Quanti
         for place, one in first.items():
             if place in second and not math.isnan(one.qq_r2):
                 sites.setdefault(one.site, []).append(one)
-        chosen = [sorted(each, key=lambda one: one.qq_r2)[(len(each) - 1) // 2] for each in sites.values()]
+        ranked = [sorted(sites[name], key=lambda one: one.qq_r2) for name in _ranked(pair, sites)]
+        chosen = [each[(len(each) - 1) // 2] for each in ranked]
         if chosen:
             return trials[0].seed, [(one, second[one.site, one.unit]) for one in chosen]
     return None, []

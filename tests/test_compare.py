@@ -140,6 +140,7 @@ def test_what_cannot_be_measured_is_noted() -> None:
             for part in model:
                 x = part(x)
             probe.step()
+        nn.init.constant_(model[1].bias, -100.0)  # all units of the ReLU are dead
         probe.measure(iter([torch.randn(40, 64), torch.randn(40, 64)]))
         return {"score": float(seed)}
 
@@ -149,6 +150,8 @@ def test_what_cannot_be_measured_is_noted() -> None:
     said = "cost: the model as a whole was never called in training mode (in BatchNormalNorm 0)"
     assert said in found.warnings
     assert found.pairs[0].robustness
+    assert any(warning.startswith(("minibatches: 4: ", "pairs: 4: ")) for warning in found.warnings)
+    assert not any(warning.startswith(("minibatches: 2: ", "pairs: 2: ")) for warning in found.warnings)
 
 
 def test_settings_see_the_same() -> None:
@@ -248,6 +251,21 @@ def test_two_names_for_one_law() -> None:
         covered += pair.metrics["accuracy"].low <= 0 <= pair.metrics["accuracy"].high
     assert claims / 1000 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 1000)
     assert abs(covered / 1000 - 0.95) <= 0.02
+
+
+def test_outputs_of_nonlinearities_cost_the_layers_nothing() -> None:
+    """p-values are adjusted over the two layers that count, and over the nine outputs, apart."""
+    rng = np.random.default_rng(5)
+    trials = []
+    for seed, setting in itertools.product(range(6), "ab"):
+        one = made(setting, seed, 0.0, {f"s{k}": float(rng.normal()) for k in range(11)})
+        kinds = [("norm",) if k < 2 else ("activation",) for k in range(11)]
+        sites = tuple(replace(site, kind=kind) for site, kind in zip(one.sites, kinds, strict=True))
+        trials.append(replace(one, sites=sites))
+    found = compared("ab", range(6), trials, {}).pairs[0].sites
+    for group, m in ((found[:2], 2), (found[2:], 9)):
+        smallest = min((site.differences["qq_r2"] for site in group), key=lambda one: one.pvalue)
+        assert smallest.adjusted_pvalue == pytest.approx(min(1, m * smallest.pvalue))
 
 
 def test_what_cannot_be_compared_is_named() -> None:

@@ -20,6 +20,7 @@ from gaussprobe.errors import GaussprobeWarning
 from gaussprobe.paired import Difference, adjusted, difference
 from gaussprobe.trials import summaries
 from gaussprobe.trials.summaries import mean_of
+from gaussprobe.types import is_headline
 
 
 def compared(
@@ -138,6 +139,7 @@ def _sites(
         why = f"{' and '.join(without)} measured none" if without else "no name is the same"
         said.append(f"{first} and {second} share no site ({why}): layers are not compared")
     found: dict[str, dict[str, Difference]] = {name: {} for name in shared}
+    kinds = {name: tables[0][seeds[0]][name].kind for name in shared}
     for measure in MEASURES:
         of = {
             name: _difference(
@@ -145,13 +147,18 @@ def _sites(
             )
             for name in shared
         }
-        known = {name: one for name, one in of.items() if one is not None}
-        for name, one in zip(known, adjusted(list(known.values())), strict=True):
-            found[name][measure] = one
+        for counted in (True, False):  # outputs of nonlinearities are a group of their own
+            known = {
+                name: one
+                for name, one in of.items()
+                if one is not None and is_headline(kinds[name]) is counted
+            }
+            for name, one in zip(known, adjusted(list(known.values())), strict=True):
+                found[name][measure] = one
     return tuple(
         SiteComparison(
             site=name,
-            kind=tables[0][seeds[0]][name].kind,
+            kind=kinds[name],
             means={
                 measure: {
                     setting: mean_of([_of(table[s][name], measure) for s in seeds])
