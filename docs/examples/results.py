@@ -50,7 +50,12 @@ PARTS: dict[str, Part] = {
     "cnn": Part(recipe="mnist5k-cnn"),
     "vit": Part(recipe="mnist5k-vit"),
     "mlp": Part(recipe="digits-mlp"),
-    **{name: Part(recipe="mnist5k-cnn", of=name, seeds=3, epochs=5) for name in (*VARIATIONS, *SWEEPS)},
+    "ablation": Part(recipe="mnist5k-cnn", of="ablation", epochs=5),
+    **{
+        name: Part(recipe="mnist5k-cnn", of=name, seeds=3, epochs=5)
+        for name in (*VARIATIONS, *SWEEPS)
+        if name != "ablation"
+    },
 }
 
 
