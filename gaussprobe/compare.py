@@ -140,17 +140,6 @@ def compare(
         return comparison
 
 
-def read(path: str | Path) -> Comparison:
-    """The comparison that a folder holds, as far as it got.
-
-    Raises:
-        StoreError: if there is none, or it is damaged.
-    """
-    folder = Folder.read(path)
-    seeds = folder.seeds()
-    return analysis.compared(folder.plan.settings, seeds, list(folder.trials(seeds)), folder.plan.description)
-
-
 @contextmanager
 def _place(store: str | Path | None, spread: Spread) -> Iterator[Path]:
     """The folder of trials, the same for all processes; the first makes it."""

@@ -16,10 +16,10 @@ from torch import nn
 
 import gaussprobe as gp
 from gaussprobe import compare as compare_function
-from gaussprobe.compare import read
 from gaussprobe.comparison import MEASURES, Comparison, SiteNumbers, Trial
 from gaussprobe.errors import StoreError
 from gaussprobe.trials.analysis import compared
+from gaussprobe.trials.kept import read
 from gaussprobe.trials.probe import Probe
 from tests.settings import SETTINGS, build, train
 

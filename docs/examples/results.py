@@ -21,10 +21,10 @@ from pathlib import Path
 import gaussprobe as gp
 from docs.examples import results_page
 from gaussprobe import recipes
-from gaussprobe.compare import read
 from gaussprobe.comparison import Comparison
 from gaussprobe.recipes import RECIPES, SWEEPS, VARIATIONS
 from gaussprobe.sweep import Point, Sweep
+from gaussprobe.trials.kept import read
 
 Progress = Callable[[str, int, int | None], None]
 
