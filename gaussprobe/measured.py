@@ -57,7 +57,8 @@ class PairNumbers:
             no p-values.
         sliced: sliced Epps-Pulley statistic of joint normality.
         mutual_information: in nats.
-        adjusted_mutual_information: 0 for independent units, 1 for units that determine each other.
+        adjusted_mutual_information: 0 in the mean for independent units, 1 where their bins determine each
+            other.
     """
 
     site: str

@@ -7,12 +7,15 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from scipy import stats as laws
 
 from gaussprobe.errors import GaussprobeWarning
+
+Floats: TypeAlias = "npt.NDArray[np.float64]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +26,8 @@ class Difference:
         mean: of them.
         low, high: its interval; NaN where there is none.
         pvalue: of no difference; NaN likewise.
-        effect: the mean in standard deviations of the differences, corrected for their number.
+        effect: the mean in standard deviations of the differences, corrected for their number; NaN where
+            there are fewer than three.
         n_seeds: differences.
         adjusted_pvalue: over all that were compared together; None where that was one.
         reason: why there is no interval; empty where there is.
@@ -45,7 +49,8 @@ def difference(first: Sequence[float], second: Sequence[float], *, level: float 
     `mean(d) -+ t s(d) / sqrt(n)`, t the quantile of Student's law with n - 1 degrees of freedom; effect size
     `(1 - 3 / (4 n - 5)) mean(d) / s(d)`. With six seeds a bootstrap would cover .84 for .95, and no
     permutation of signs has a p-value below .031; Student's holds its level for normal differences, and errs
-    on the safe side for heavier tails.
+    on the safe side for heavier tails that are alike on both sides. Of skewed differences it covers the mean
+    less often: of six exponential ones in .89 for .95.
 
     Null hypothesis: the differences have mean 0 (and are independent draws of one normal law).
 
@@ -54,7 +59,8 @@ def difference(first: Sequence[float], second: Sequence[float], *, level: float 
         level: of the interval.
 
     Returns:
-        The difference; without an interval, and with the reason, for one seed or differences that are equal.
+        The difference; without an interval, and with the reason, for one seed or differences that are equal
+        up to rounding: that of float32 where float32 holds every number, as of what torch returned.
 
     Raises:
         ValueError: for sequences of different lengths or of none, numbers that are not finite, or a level
@@ -64,6 +70,12 @@ def difference(first: Sequence[float], second: Sequence[float], *, level: float 
         Student (1908), Biometrika 6, 1; Hedges (1981), Journal of Educational Statistics 6, 107, for the
         correction.
     """
+    a, b = _both(first, second, level)
+    return _students(b - a, rounding=_eps(a, b) * float(np.abs([a, b]).max()), level=level)
+
+
+def _both(first: Sequence[float], second: Sequence[float], level: float) -> tuple[Floats, Floats]:
+    """Numbers of both settings, once they have been checked."""
     if not 0 < level < 1:
         raise ValueError(f"level must lie between 0 and 1; got {level!r}")
     a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
@@ -73,13 +85,23 @@ def difference(first: Sequence[float], second: Sequence[float], *, level: float 
         )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ValueError("first and second must be finite; got " + str([*a, *b]))
-    d = b - a
+    return a, b
+
+
+def _eps(a: Floats, b: Floats) -> float:
+    """Relative rounding of the numbers: that of float32 where they may have come from there."""
+    with np.errstate(over="ignore"):
+        short = all(np.array_equal(x, x.astype(np.float32).astype(np.float64)) for x in (a, b))
+    return float(np.finfo(np.float32 if short else np.float64).eps)
+
+
+def _students(d: Floats, *, rounding: float, level: float) -> Difference:
+    """The mean of differences that are known up to `rounding`."""
     n, mean = len(d), float(d.mean())
     sd = float(d.std(ddof=1)) if n > 1 else 0.0
-    # Equal up to the rounding of the numbers they came from.
-    if n < 2 or sd <= 4 * np.finfo(np.float64).eps * float(np.abs([a, b]).max()):
+    if n < 2 or sd <= 4 * rounding:
         reason = "one seed" if n < 2 else "the difference is the same on every seed"
-        warnings.warn(f"no interval: {reason}", GaussprobeWarning, stacklevel=2)
+        warnings.warn(f"no interval: {reason}", GaussprobeWarning, stacklevel=3)
         return Difference(
             mean=mean, low=math.nan, high=math.nan, pvalue=math.nan, effect=math.nan, n_seeds=n, reason=reason
         )
@@ -90,7 +112,8 @@ def difference(first: Sequence[float], second: Sequence[float], *, level: float 
         low=mean - half,
         high=mean + half,
         pvalue=float(2 * laws.t.sf(abs(mean) / error, n - 1)),
-        effect=(1 - 3 / (4 * n - 5)) * mean / sd,
+        # Of two differences s has no mean reciprocal: the factor is 0, whatever they are.
+        effect=(1 - 3 / (4 * n - 5)) * mean / sd if n > 2 else math.nan,
         n_seeds=n,
     )
 
@@ -132,12 +155,15 @@ def ratio(first: Sequence[float], second: Sequence[float], *, level: float = 0.9
     Raises:
         ValueError: as `difference` does, and for numbers that are not positive.
     """
-    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    a, b = _both(first, second, level)
     if not ((a > 0).all() and (b > 0).all()):
-        raise ValueError("first and second must be positive; got " + str([*first, *second]))
+        raise ValueError("first and second must be positive; got " + str([*a, *b]))
+    logs = np.log(a), np.log(b)
+    # A logarithm is as far off as its number is relatively, and by its own rounding.
+    rounding = _eps(a, b) + np.finfo(np.float64).eps * float(np.abs(logs).max())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GaussprobeWarning)  # said in our words
-        found = difference(np.log(a).tolist(), np.log(b).tolist(), level=level)
+        found = _students(logs[1] - logs[0], rounding=rounding, level=level)
     reason = found.reason.replace("difference", "ratio")
     if reason:
         warnings.warn(f"no interval: {reason}", GaussprobeWarning, stacklevel=2)

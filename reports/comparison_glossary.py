@@ -14,9 +14,10 @@ PAIRED: tuple[Method, ...] = (
         formula="d̄ ∓ t s(d) / √n,  dᵢ = second − first on seed i",
         meaning=(
             "The same seed gives both settings the same initial weights, wherever they share them, and the "
-            "same batches in the same order, so what a lucky seed does to both drops out. t is the .975 "
-            "quantile of Student’s law with n − 1 degrees of freedom, p that of the same law. Exact for "
-            "normal differences, on the safe side for heavier tails."
+            "same batches in the same order, so what a lucky seed does to both alike drops out. t is the "
+            ".975 quantile of Student’s law with n − 1 degrees of freedom, p that of the same law. Exact for "
+            "normal differences, on the safe side for heavier tails that are alike on both sides, too narrow "
+            "for skewed ones, as where a single seed goes astray."
         ),
         reference="Student (1908), Biometrika 6, 1–25",
     ),
@@ -31,9 +32,10 @@ PAIRED: tuple[Method, ...] = (
         title="adjusted p",
         formula="p̃₍ᵢ₎ = maxⱼ≤ᵢ min(1, (m − j + 1) p₍ⱼ₎)  over the m places",
         meaning=(
-            "Many layers are compared at once. With p adjusted, the chance of any false claim among them is "
-            "at most the level, whatever depends on what. Intervals are not adjusted: each holds for its "
-            "own layer."
+            "Many layers are compared at once. With p adjusted, the chance of any false claim among them by "
+            "one measure is at most the level, whatever depends on what. Measures, metrics and further "
+            "settings are not adjusted for each other. Intervals are not adjusted: each holds for its own "
+            "layer."
         ),
         reference="Holm (1979), Scand. J. Stat. 6, 65–70",
     ),
@@ -43,7 +45,7 @@ PAIRED: tuple[Method, ...] = (
         formula="x̄ (s / √n)  over the n seeds of one setting",
         meaning=(
             "How far the mean of one setting varies by itself. Two settings may differ clearly though their "
-            "standard errors overlap, as the differences on the same seeds vary less."
+            "standard errors overlap, where the differences on the same seeds vary less."
         ),
     ),
 )
@@ -98,9 +100,9 @@ MEASURED: dict[str, Method] = {
                 "HZ = (1/n) Σᵢⱼ exp(−β² Dᵢⱼ/2) − 2 (1 + β²)⁻¹ Σᵢ exp(−β² Dᵢ / (2 + 2β²)) + n (1 + 2β²)⁻¹"
             ),
             meaning=(
-                "Joint normality of two units, mean over pairs; Dᵢⱼ and Dᵢ are Mahalanobis distances of "
-                "samples from each other and from the mean, β = (5n/4)^(1/6) / √2. About 1 or less for a "
-                "normal law, large for others."
+                "Joint normality of two units, mean over pairs; Dᵢⱼ and Dᵢ are squared Mahalanobis "
+                "distances of samples from each other and from the mean, β = (5n/4)^(1/6) / √2. About 1 or "
+                "less for a normal law, large for others."
             ),
             reference="Henze & Zirkler (1990), Commun. Stat. Theory Methods 19, 3595–3617",
         ),
@@ -119,8 +121,8 @@ MEASURED: dict[str, Method] = {
             title="mutual information",
             formula="I = ψ(k) + ψ(n) − mean[ψ(n_x + 1) + ψ(n_y + 1)]",
             meaning=(
-                "Of two units, in nats, from distances to the k-th neighbour, mean over pairs. 0 for "
-                "independent ones; an increasing map of each unit does not change it."
+                "Of two units, in nats, from distances to the k-th neighbour, mean over pairs. About 0 for "
+                "independent ones, on both sides of it; an increasing map of each unit does not change it."
             ),
             reference="Kraskov, Stögbauer & Grassberger (2004), Phys. Rev. E 69, 066138",
         ),
@@ -129,8 +131,8 @@ MEASURED: dict[str, Method] = {
             title="adjusted mutual information",
             formula="(I − E[I]) / ((H(x) + H(y)) / 2 − E[I])",
             meaning=(
-                "Of two units, each cut at its quantiles: 0 in the mean for independent ones, 1 for units "
-                "that determine each other."
+                "Of two units, each cut at its quantiles: 0 in the mean for independent ones, 1 where the "
+                "bin of each determines that of the other."
             ),
             reference=f"Vinh, Epps & Bailey (2010), JMLR 11, 2837–2854; {_PAPER}, figure 12",
         ),

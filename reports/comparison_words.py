@@ -114,21 +114,26 @@ def shown_sites(pair: Pair) -> tuple[str, list[SiteComparison]]:
     )
 
 
+def known_sites(found: Comparison, pair: Pair) -> list[SiteComparison]:
+    """Those of the sites that headlines are about which have a Q-Q R^2 on every seed that ended in both."""
+    tables = [{one.site: one.qq_r2 for one in t.sites} for both in ended(found, pair) for t in both]
+    sites = shown_sites(pair)[1] if tables else []
+    return [one for one in sites if all(math.isfinite(t.get(one.site, math.nan)) for t in tables)]
+
+
 def mean_r2(found: Comparison, pair: Pair) -> tuple[float, float, Difference] | None:
     """Q-Q R^2 in the mean over the sites that headlines are about, and its difference seed by seed.
 
     Returns:
-        The means of both settings and the difference; None where there is no site or no seed.
+        The means of both settings and the difference; None where there is no seed, or none of `known_sites`.
     """
-    names = {site.site for site in shown_sites(pair)[1]}
+    names = [site.site for site in known_sites(found, pair)]
+    if not names:
+        return None
     both = []
     for trials in ended(found, pair):
-        tables = [{one.site: one.qq_r2 for one in trial.sites if one.site in names} for trial in trials]
-        shared = [name for name in tables[0] if all(math.isfinite(t.get(name, math.nan)) for t in tables)]
-        if shared:
-            both.append(tuple(sum(table[name] for name in shared) / len(shared) for table in tables))
-    if not both:
-        return None
+        tables = [{one.site: one.qq_r2 for one in trial.sites} for trial in trials]
+        both.append(tuple(sum(table[name] for name in names) / len(names) for table in tables))
     first, second = ([values[index] for values in both] for index in (0, 1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GaussprobeWarning)  # its reason is said
@@ -141,15 +146,27 @@ def sentences(found: Comparison, pair: Pair) -> list[Markup]:
     said = []
     name = next(iter(pair.metrics), None)
     if name is not None:
-        first, second = (found.metrics[s][name].mean for s in (pair.first, pair.second))
+        first, second = _means(found, pair, name)
         said.append(_sentence(named(name), first, second, pair, pair.metrics[name]))
     means = mean_r2(found, pair)
     if means is not None:
         one, sites = shown_sites(pair)
-        subject = Markup("Q-Q R² in the mean over {}").format(counted(len(sites), one))
+        known = len(known_sites(found, pair))
+        of = counted(known, one) if known == len(sites) else f"{known} of {counted(len(sites), one)}"
+        subject = Markup("Q-Q R² in the mean over {}").format(of)
         sentence = _sentence(subject, means[0], means[1], pair, means[2])
         said.append(sentence + " " + _layer_by_layer(sites, pair.second) if len(sites) > 1 else sentence)
     return said
+
+
+def _means(found: Comparison, pair: Pair, name: str) -> list[float]:
+    """A metric in both settings, over the seeds of its difference; of each by itself without any."""
+    both = [found.metrics[setting][name] for setting in (pair.first, pair.second)]
+    tables = [dict(zip(one.seeds, one.values, strict=True)) for one in both]
+    shared = [seed for seed in tables[0] if seed in tables[1]]
+    if not shared:
+        return [one.mean for one in both]
+    return [sum(table[seed] for seed in shared) / len(shared) for table in tables]
 
 
 def _sentence(subject: Markup, first: float, second: float, pair: Pair, one: Difference) -> Markup:

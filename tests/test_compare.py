@@ -289,6 +289,25 @@ def test_what_cannot_be_compared_is_named() -> None:
     assert alone.warnings == ("a and b have no seed in common that ended: nothing is compared",)
 
 
+def test_layers_left_out_are_named() -> None:
+    """A layer that one trial lacks, and one not finite on a seed; means are over the seeds left."""
+    trials = [
+        made(setting, s, 0.0, {"1": s + gain, "4": math.nan if (setting, s) == ("b", 2) else s + gain})
+        for setting, gain in (("a", 0.0), ("b", 0.5))
+        for s in range(3)
+    ]
+    trials[0] = made("a", 0, 0.0, {"1": 0.0, "4": 0.1, "7": 0.0})
+    found = compared("ab", range(3), trials, {})
+    assert "b against a: not in every trial, and not compared: 7" in found.warnings
+    assert found.warnings[-1] == (
+        "b against a: not finite on some seeds, left out there: qq_r2, negentropy, delta and 9 more of 4"
+    )
+    site = found.pairs[0].sites[1]
+    one = site.differences["qq_r2"]
+    assert one.n_seeds == 2
+    assert site.means["qq_r2"]["b"] - site.means["qq_r2"]["a"] == pytest.approx(one.mean)
+
+
 def test_a_folder_goes_with_one_comparison(tmp_path: Path) -> None:
     """Other settings or options are refused; more seeds are not; a folder of anything else is left alone."""
     place = tmp_path / "kept"

@@ -76,6 +76,39 @@ def test_no_interval(first: list[float], second: list[float], reason: str) -> No
     assert found.reason == reason
 
 
+def test_float64_keeps_small_differences() -> None:
+    """What differs by less than float32 could hold has an interval where the numbers are finer than that."""
+    found = difference([0.1, 0.2, 0.3], [0.1 + 1e-9, 0.2 + 2e-9, 0.3 + 4e-9])
+    assert not found.reason
+    assert found.mean == pytest.approx(7e-9 / 3, rel=1e-6)
+
+
+def test_two_seeds_have_no_effect_size() -> None:
+    """An interval and a p-value; the corrected mean in standard deviations would be 0 of any two."""
+    found = difference([0.0, 0.0], [1.0, 2.0])
+    assert math.isnan(found.effect)
+    assert found.pvalue == pytest.approx(laws.ttest_1samp([1.0, 2.0], 0).pvalue, rel=1e-12)
+
+
+def test_skewed_differences_are_covered_less_often() -> None:
+    """4,000 times six exponential differences: .89 for .95, as the docstring says."""
+    zeros = np.zeros(6)
+    found = [difference(zeros, d) for d in np.random.default_rng(3).exponential(size=(4000, 6))]
+    cover = np.mean([d.low <= 1 <= d.high for d in found])
+    assert abs(cover - 0.89) < 4 * math.sqrt(0.89 * 0.11 / 4000)
+
+
+def test_differences_equal_but_for_float32() -> None:
+    """Accuracies three thousandths apart on every seed, as torch returns them, are no claim of certainty."""
+    first, second = (
+        [float(np.float32(x)) for x in values] for values in ((0.950, 0.957, 0.961), (0.953, 0.960, 0.964))
+    )
+    with pytest.warns(GaussprobeWarning, match="the same on every seed"):
+        found = difference(first, second)
+    assert found.mean == pytest.approx(0.003, abs=1e-7)
+    assert math.isnan(found.pvalue)
+
+
 def test_bad_arguments() -> None:
     """Named, with what came."""
     with pytest.raises(ValueError, match=r"one number to each seed; got shapes \(2,\) and \(3,\)"):
@@ -105,6 +138,8 @@ def test_ratio_of_equal_ratios_has_no_interval() -> None:
     assert found.ratio == pytest.approx(2)
     assert math.isnan(found.low)
     assert found.reason == "the ratio is the same on every seed"
+    with pytest.warns(GaussprobeWarning, match="the ratio is the same on every seed"):
+        assert math.isnan(ratio([1.0, 1.001, 1.002], [1.001 * x for x in (1.0, 1.001, 1.002)]).pvalue)
 
 
 @pytest.mark.parametrize("wrong", [0.0, -1.0])

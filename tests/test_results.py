@@ -126,7 +126,10 @@ def test_what_was_measured_is_there() -> None:
     [
         (3, 0, "as in the paper"),
         (1, 0, "in part as in the paper"),
-        (1, 2, "against the paper"),
+        (0, 3, "against the paper"),
+        (0, 1, "in part against the paper"),
+        (1, 2, "some as in the paper, some against it"),
+        (1, 1, "some as in the paper, some against it"),
         (0, 0, "these seeds do not tell"),
     ],
 )

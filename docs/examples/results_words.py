@@ -55,9 +55,10 @@ def verdict(more: int, less: int, n: int) -> str:
     """
     if not more and not less:
         return "these seeds do not tell"
-    if more == n:
-        return "as in the paper"
-    return "against the paper" if less > more else "in part as in the paper"
+    if more and less:
+        return "some as in the paper, some against it"
+    words = "as in the paper" if more else "against the paper"
+    return words if max(more, less) == n else f"in part {words}"
 
 
 def signs(differences: Iterable[Difference]) -> tuple[int, int]:

@@ -83,7 +83,8 @@ def noise_robustness(
 
     Reference:
         Arora, Ge, Neyshabur & Zhang (2018), Stronger Generalization Bounds for Deep Nets via a Compression
-        Approach, ICML, arXiv:1802.05296, definition of noise sensitivity, of which this is the root;
+        Approach, ICML, arXiv:1802.05296, for the noise sensitivity at one input, of whose mean over inputs
+        this is the root (theirs of a set of inputs is the largest);
         Eftekhari & Papyan (2025), arXiv:2505.00685, table 4.
     """
     _check(model, level, draws, max_examples, seed)

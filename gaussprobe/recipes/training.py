@@ -30,7 +30,8 @@ def train_digits(
     """Train with Adam, the learning rate falling to 0 along a cosine, and measure on held-out digits.
 
     With minibatches of another size than 64 there are as many epochs, and the learning rate goes with the
-    root of the size, as is right for Adam: the noise of the gradient then counts for as much.
+    root of the size, so that the noise of the gradient counts for about as much. Betas and eps, which
+    the square-root rule changes too, stay as they are.
 
     Args:
         model: from images `(n, 1, 28, 28)` to scores.
@@ -48,7 +49,7 @@ def train_digits(
         ValueError: for a minibatch that is empty or more than the digits, or a shift out of 0 to 27.
 
     Reference:
-        Malladi, Lyu, Panigrahi & Arora (2022), NeurIPS, section 5, for the root.
+        Malladi, Lyu, Panigrahi & Arora (2022), NeurIPS, section 5, for the rule.
     """
     digits = _digits()
     images, labels = digits.train_images, digits.train_labels
@@ -73,7 +74,7 @@ def train_digits(
         scores = model(digits.test_images)
     right = scores.argmax(1) == digits.test_labels
     return {
-        "accuracy": float(right.float().mean()),
+        "accuracy": float(right.double().mean()),
         "loss": float(F.cross_entropy(scores, digits.test_labels)),
     }
 

@@ -28,8 +28,9 @@ def mutual_information(x: ArrayLike, y: ArrayLike, *, neighbors: int = 3) -> Any
     `I = psi(k) + psi(n) - mean(psi(n_x + 1) + psi(n_y + 1))`: k neighbours, and how many samples come as near
     as the k-th in x alone and in y alone, which estimates `E log p(x, y) / (p(x) p(y))`. Both variables are
     put in order of rank first, as normal scores: mutual information does not change under increasing maps,
-    and the estimate then does not either. A sample with more than k others in its own place, as at the 0 of
-    a ReLU, counts these instead.
+    and the estimate then does not either. A sample with k others or more in its own place, as at the 0 of
+    a ReLU, counts these instead. Of variables that nearly determine each other it says too little: n samples
+    show no more than about psi(n).
 
     Null hypothesis: none is tested; independent variables have I = 0 and estimates on both sides of it.
 
@@ -38,8 +39,8 @@ def mutual_information(x: ArrayLike, y: ArrayLike, *, neighbors: int = 3) -> Any
         neighbors: k. More of them vary less and blur more.
 
     Returns:
-        A single number, a tensor if x is one; of independent variables it has mean 0 and at n = 1,000 a
-        standard deviation of about .03. NaN with a warning if a variable is constant, a value is not finite
+        A single number, a tensor if x is one; of independent variables it has a mean near 0 and at n = 1,000
+        a standard deviation of about .02. NaN with a warning if a variable is constant, a value is not finite
         or there are fewer than 8 samples, or no more than k.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from gaussprobe.comparison import (
     MEASURES,
@@ -138,6 +138,7 @@ def _sites(
         without = [n for n, t in zip((first, second), tables, strict=True) if not any(t[s] for s in seeds)]
         why = f"{' and '.join(without)} measured none" if without else "no name is the same"
         said.append(f"{first} and {second} share no site ({why}): layers are not compared")
+    said += _left_out(first, second, [t[s] for t in tables for s in seeds], shared)
     found: dict[str, dict[str, Difference]] = {name: {} for name in shared}
     kinds = {name: tables[0][seeds[0]][name].kind for name in shared}
     for measure in MEASURES:
@@ -160,10 +161,7 @@ def _sites(
             site=name,
             kind=kinds[name],
             means={
-                measure: {
-                    setting: mean_of([_of(table[s][name], measure) for s in seeds])
-                    for setting, table in zip((first, second), tables, strict=True)
-                }
+                measure: _means((first, second), [[_of(t[s][name], measure) for s in seeds] for t in tables])
                 for measure in MEASURES
                 if measure in found[name]  # nothing is said of what was not measured
             },
@@ -171,6 +169,35 @@ def _sites(
         )
         for name in shared
     )
+
+
+def _left_out(
+    first: str, second: str, trials: Sequence[Mapping[str, SiteNumbers]], shared: Sequence[str]
+) -> Iterator[str]:
+    """Sites that count and are not in every trial, and numbers that are not finite in each, by name."""
+    counted = {name: None for trial in trials for name, one in trial.items() if is_headline(one.kind)}
+    lacking = [name or "(model)" for name in counted if name not in shared]
+    if lacking and shared:
+        yield f"{second} against {first}: not in every trial, and not compared: {_listed(lacking)}"
+    finite = {
+        (name, measure): sum(math.isfinite(_of(trial[name], measure)) for trial in trials)
+        for name in shared
+        if name in counted
+        for measure in MEASURES
+    }
+    some = [key for key, count in finite.items() if 0 < count < len(trials)]
+    if some:
+        sites, measures = (list(dict.fromkeys(each)) for each in zip(*some, strict=True))
+        yield (
+            f"{second} against {first}: not finite on some seeds, left out there: "
+            f"{_listed(measures)} of {_listed([name or '(model)' for name in sites])}"
+        )
+
+
+def _means(settings: Sequence[str], values: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Of both settings over the seeds that their difference is over."""
+    kept = [both for both in zip(*values, strict=True) if all(map(math.isfinite, both))]
+    return {name: mean_of([both[k] for both in kept]) for k, name in enumerate(settings)}
 
 
 def _of(site: SiteNumbers, measure: str) -> float:

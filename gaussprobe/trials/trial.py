@@ -215,7 +215,9 @@ def _courses(run: Run) -> Iterator[Course]:
     scores = [score for score in run.scores if score.source == "forward"]
     for site in dict.fromkeys(score.site for score in scores):
         found = [(score.step, score.qq_r2) for score in scores if score.site == site]
-        kept = found[:: -(-len(found) // _MOST_POINTS)]
+        thinned = found[:: -(-len(found) // _MOST_POINTS)]
+        # Pages read the last record as the end of training.
+        kept = thinned if thinned[-1] is found[-1] else [*thinned, found[-1]]
         yield Course(site=site, steps=tuple(s for s, _ in kept), qq_r2=tuple(r for _, r in kept))
 
 

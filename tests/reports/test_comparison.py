@@ -72,7 +72,11 @@ def test_json() -> None:
     assert found["cost"]["saved_bytes"]["ratio"]["reason"] == "the ratio is the same on every seed"
     assert relu["kind"] == ["activation"]
     assert found["others"]["other"]["sites"][0]["qq_r2"]["difference"]["n_seeds"] == 2
-    assert found["warnings"] == ["metric 'accuracy' is not finite in other 2: left out there"]
+    assert found["warnings"] == [
+        "metric 'accuracy' is not finite in other 2: left out there",
+        "other against plain: not finite on some seeds, left out there: "
+        "qq_r2, negentropy, delta and 9 more of norm[0]",
+    ]
 
 
 def test_terminal() -> None:

@@ -199,6 +199,26 @@ def test_mean_r2_is_over_layers_then_seeds() -> None:
     assert means[2].low == pytest.approx(difference(*by_hand).low)
 
 
+def test_means_are_of_the_seeds_and_layers_that_are_compared() -> None:
+    """A seed that one setting lacks, and a layer that is not finite on one seed, are in neither mean."""
+    trials = [t for t in FOUND.trials if (t.setting, t.seed) != ("BatchNorm", 0)]
+    lost = next(site.site for site in trials[0].sites if "norm" in site.kind)
+    trials[0] = dataclasses.replace(
+        trials[0],
+        sites=tuple(
+            dataclasses.replace(site, qq_r2=math.nan) if site.site == lost else site
+            for site in trials[0].sites
+        ),
+    )
+    found = compared(FOUND.settings, FOUND.seeds, trials, {})
+    metric, layers = (str(one.striptags()) for one in words.sentences(found, found.pairs[0]))
+    values = found.metrics["BatchNormalNorm"]["accuracy"]
+    kept = [v for v, seed in zip(values.values, values.seeds, strict=True) if seed != 0]
+    assert len(kept) == len(values.values) - 1
+    assert f"{words.mean(sum(kept) / 5)[0]} with BatchNormalNorm" in metric
+    assert "in the mean over 2 of 3 normalization layers" in layers
+
+
 @given(
     some.floats(-1e3, 1e3),
     some.floats(1e-6, 1e3),
