@@ -131,6 +131,20 @@ def test_what_the_paper_measures() -> None:
     assert not bare.trials[0].quantiles
 
 
+def test_long_courses_end_with_the_last_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of six records every third is kept, and the last one, which pages read as the end of training."""
+    monkeypatch.setattr("gaussprobe.trials.trial._MOST_POINTS", 2)
+
+    def six(model: nn.Module, probe: Probe, seed: int) -> None:
+        """Steps without training."""
+        for _ in range(6):
+            model(torch.randn(16, 64))
+            probe.step()
+
+    found = gp.compare(build, six, settings=SETTINGS, seeds=[0], every=1, measures=[])  # type: ignore[arg-type]
+    assert {course.steps for each in found.courses.values() for course in each} == {(0, 3, 5)}
+
+
 def test_what_cannot_be_measured_is_noted() -> None:
     """A model that only parts of are called has no step to time; the rest is there."""
 

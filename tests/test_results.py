@@ -38,6 +38,7 @@ def measured(gain: float) -> Comparison:
         robustness=(
             RobustnessComparison(at="1", site="4", means={}, ratio=ratios(0.5, 0.4, 0.6)),
             RobustnessComparison(at="1", site="output", means={}, ratio=ratios(1.1, 0.9, 1.3)),
+            RobustnessComparison(at="1", site="dead", means={}, ratio=ratios(*[math.nan] * 3)),
         ),
     )
     return replace(one, pairs=(pair,), courses={"s0": (course,)})
@@ -97,6 +98,20 @@ def test_sentences_follow_the_intervals(gain: float, said: str, counted: str) ->
     assert counted in section(page, "Width")
 
 
+def test_layers_out_of_a_mean_are_named() -> None:
+    """Of settings and of sizes: a layer that is not finite in one trial is in no mean, and named."""
+    one = comparison([0.0, 0.02])
+    assert "Not in the mean" not in results_page.page({"ablation": one, "width": made()})
+    first = one.trials[0]
+    sites = tuple(replace(s, qq_r2=math.nan) if s.site == "4" else s for s in first.sites)
+    trials = (replace(first, sites=sites), *one.trials[1:])
+    broken = replace(one, trials=trials)
+    width = replace(made(), points=(replace(made().points[0], found=broken),))
+    page = results_page.page({"ablation": broken, "width": width})
+    for heading in ("Ablation", "Width"):
+        assert "Not in the mean of Q-Q R², as not finite in every trial: 4." in section(page, heading)
+
+
 def test_an_interval_that_holds_0() -> None:
     """Nothing is claimed, and the interval is said."""
     row = by_setting(comparison([0.0, 0.02]), "accuracy")[0]
@@ -114,10 +129,10 @@ def test_what_was_measured_is_there() -> None:
     """Cost, courses and robustness, read beside the paper's."""
     page = results_page.page({"cnn": measured(0.02)})
     assert "| made | step | 2.00 | 1.90 to 2.10 |" in section(page, "Cost")
-    assert "the interval lies above that of the paper" in section(page, "Cost")
+    assert "the interval lies above the range of the paper" in section(page, "Cost")
     assert "| made | 1 | s0 | 0 | 0.9900 | 50 | 0.7100 |" in section(page, "Over training")
     carried = section(page, "Noise carried on")
-    assert "| made | 0.50 to 1.10 | 1 of 2 | 1 | 0 | in part as in the paper |" in carried
+    assert "| made | 0.50 to 1.10 | 1 of 3 | 1 | 0 | in part as in the paper |" in carried
     assert "| 1 | 0.8010 | 0.8210 | +0.0200 | the difference is the same" in section(page, "Q-Q R²")
 
 

@@ -23,7 +23,7 @@ from docs.examples.results_words import (
     verdict,
 )
 from gaussprobe.comparison import Comparison
-from gaussprobe.sweep import Row, Sweep, by_setting, by_value, r2_measure
+from gaussprobe.sweep import Row, Sweep, by_setting, by_value, norm_sites, r2_measure
 
 # Eftekhari & Papyan (2025), tables 1 and 2: held-out accuracy in per cent, six seeds.
 TABLES = (
@@ -125,7 +125,7 @@ def _settings(found: Found, name: str) -> list[str]:
             cells_of.append(summary(layer.second))
     told = by_setting(one, "accuracy", previous=True) if name == "ablation" else rows
     said = [f"{row.label} against {row.against}: {judged(row)}" for row in told]
-    return [*lines, *_what(one, name), *table(header, body), *bullets(said)]
+    return [*lines, *_what(one, name), *table(header, body), *_left_out([one], r2), *bullets(said)]
 
 
 def _sweep(found: Found, name: str) -> list[str]:
@@ -144,7 +144,16 @@ def _sweep(found: Found, name: str) -> list[str]:
         header = (name, *one.settings, "difference", "interval", "p")
         lines += [above, "", *table(header, [[row.label, *cells(row, factor)] for row in rows])]
         lines += [_gains(rows, words), ""]
-    return lines
+    return lines + _left_out([point.found for point in one.points], r2)
+
+
+def _left_out(comparisons: Sequence[Comparison], measure: str | None) -> list[str]:
+    """Normalization layers that are not in the means over them."""
+    if measure is None:
+        return []
+    names = dict.fromkeys(name for one in comparisons for name in norm_sites(one, measure)[1])
+    said = ", ".join(name or "(model)" for name in names)
+    return [f"Not in the mean of Q-Q R², as not finite in every trial: {said}.", ""] if names else []
 
 
 def _gains(rows: Sequence[Row], words: str) -> str:

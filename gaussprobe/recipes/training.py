@@ -74,7 +74,7 @@ def train_digits(
         scores = model(digits.test_images)
     right = scores.argmax(1) == digits.test_labels
     return {
-        "accuracy": float(right.double().mean()),
+        "accuracy": float(right.float().mean()),
         "loss": float(F.cross_entropy(scores, digits.test_labels)),
     }
 

@@ -112,7 +112,8 @@ class Probe:
 def noise_apart(model: nn.Module, seed: int) -> Iterator[None]:
     """Let normality normalization draw its noise from a stream of its own.
 
-    Whatever else is random in training (the order of batches, dropout) is then the same with it and without.
+    Whatever else is drawn on the CPU in training (the order of batches, dropout) is then the same with it and
+    without. On a CUDA device the noise comes from the device's generator, as dropout there does.
     """
     stream = torch.Generator().manual_seed(seed).get_state()
     left: list[torch.Tensor] = []
