@@ -101,9 +101,9 @@ def compare(
     out, html = (None if path is None else path.absolute() for path in (out, html))
     check_outputs({"--out": out, "--html": html}, [])
     if html is not None:
-        from gaussprobe import files
+        from gaussprobe.reports import page
 
-        files.check_replaceable(html)
+        page.check_replaceable(html)
     rank = _rank()
     more: dict[str, Any] = {
         "seeds": range(seeds),
@@ -139,8 +139,11 @@ def compare(
         if rank:  # the first process speaks for all
             return 0
         if html is not None:
+            from gaussprobe.comparison import Comparison as One
+
+            assert isinstance(found, One)  # `_check` refuses a page of several
             report("drawing the report", 0, None)
-            _draw(found, html)
+            found.report(html)
     try:
         _show(found, json=json, quiet=quiet, ablate=ablate, in_a_row=sweep is not None)
     except (BrokenPipeError, SystemExit):
@@ -174,21 +177,16 @@ def _check(
         )
 
 
-def _draw(found: Any, path: Path) -> None:
-    found.report(path)
-
-
-def _show(found: Any, *, json: bool, quiet: bool, ablate: bool, in_a_row: bool) -> None:
+def _show(found: Comparison | Sweep, *, json: bool, quiet: bool, ablate: bool, in_a_row: bool) -> None:
     """On stdout, as was asked."""
     from gaussprobe.reports import comparison_json, comparison_text, sweep_json, sweep_text
     from gaussprobe.sweep import Sweep
 
-    several = isinstance(found, Sweep)
     if json:
-        typer.echo(sweep_json.dumps(found) if several else comparison_json.dumps(found))
+        typer.echo(sweep_json.dumps(found) if isinstance(found, Sweep) else comparison_json.dumps(found))
     elif quiet:
         return
-    elif several:
+    elif isinstance(found, Sweep):
         sweep_text.show(found, stdout())
     elif ablate or in_a_row:
         sweep_text.show_settings(found, stdout(), steps=ablate)

@@ -170,7 +170,7 @@ def test_sweep(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
 def test_html(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison draws its report where it was asked to."""
     drawn: list[tuple[Comparison, Path]] = []
-    monkeypatch.setattr(Comparison, "report", lambda *given: drawn.append(given), raising=False)
+    monkeypatch.setattr(Comparison, "report", lambda *given: drawn.append(given))
     monkeypatch.chdir(tmp_path)
     assert main(["compare", "--recipe", "small", "--seeds", "2", "--html", "page.html", "-q"]) == 0
     ((found, path),) = drawn
@@ -179,6 +179,17 @@ def test_html(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: p
     said = capsys.readouterr()
     assert "gaussprobe: report: page.html" in said.err
     assert said.out == ""
+
+
+def test_a_page_that_is_not_ours_stays(
+    experiment: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused before anything is trained, not after hours of it."""
+    monkeypatch.setattr("gaussprobe.trials.trial.run", lambda *_: pytest.fail("a trial was run"))
+    (experiment / "thesis.html").write_text("mine")
+    assert main(["compare", "--recipe", "small", "--html", "thesis.html"]) == 2
+    assert "thesis.html exists and is not a gaussprobe report" in capsys.readouterr().err
+    assert (experiment / "thesis.html").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
