@@ -42,6 +42,11 @@ class Difference:
     adjusted_pvalue: float | None = None
     reason: str = ""
 
+    @property
+    def corrected_pvalue(self) -> float:
+        """The p-value to go by: adjusted where several were compared together."""
+        return self.pvalue if self.adjusted_pvalue is None else self.adjusted_pvalue
+
 
 def difference(first: Sequence[float], second: Sequence[float], *, level: float = 0.95) -> Difference:
     """Mean of `second - first` over seeds, with Student's interval.
@@ -138,6 +143,11 @@ class Ratio:
     n_seeds: int
     adjusted_pvalue: float | None = None
     reason: str = ""
+
+    @property
+    def corrected_pvalue(self) -> float:
+        """The p-value to go by: adjusted where several were compared together."""
+        return self.pvalue if self.adjusted_pvalue is None else self.adjusted_pvalue
 
 
 def ratio(first: Sequence[float], second: Sequence[float], *, level: float = 0.95) -> Ratio:

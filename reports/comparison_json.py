@@ -50,14 +50,14 @@ def dumps(found: Comparison) -> str:
 
 def _pair(pair: Pair) -> dict[str, Any]:
     return {
-        "paired": {name: _difference(one) for name, one in pair.metrics.items()},
+        "paired": {name: difference(one) for name, one in pair.metrics.items()},
         "sites": [
             {
                 "site": site.site,
                 "kind": list(site.kind),
                 **{
                     measure: strict(dict(site.means[measure]))
-                    | {"difference": _difference(site.differences[measure])}
+                    | {"difference": difference(site.differences[measure])}
                     for measure in MEASURES
                     if measure in site.differences
                 },
@@ -65,15 +65,15 @@ def _pair(pair: Pair) -> dict[str, Any]:
             for site in pair.sites
         ],
         "robustness": [
-            {"at": one.at, "site": one.site, **strict(dict(one.means)), "ratio": _difference(one.ratio)}
+            {"at": one.at, "site": one.site, **strict(dict(one.means)), "ratio": difference(one.ratio)}
             for one in pair.robustness
         ],
-        "cost": {one.name: strict(dict(one.means)) | {"ratio": _difference(one.ratio)} for one in pair.cost},
+        "cost": {one.name: strict(dict(one.means)) | {"ratio": difference(one.ratio)} for one in pair.cost},
     }
 
 
-def _difference(one: Difference | Ratio) -> dict[str, Any]:
-    """Its fields; what does not apply is left out."""
+def difference(one: Difference | Ratio) -> dict[str, Any]:
+    """The fields of a difference or ratio; what does not apply is left out."""
     left = {"reason"} if not one.reason else set()
     left |= {"adjusted_pvalue"} if one.adjusted_pvalue is None else set()
     found: dict[str, Any] = strict({name: value for name, value in asdict(one).items() if name not in left})

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from gaussprobe.comparison import Comparison, CostComparison, Pair
-from gaussprobe.paired import Difference, Ratio
+from gaussprobe.paired import Ratio
+from gaussprobe.reports import comparison_cells as cells
 
 
 def show(found: Comparison, console: Console) -> None:
@@ -20,9 +20,8 @@ def show(found: Comparison, console: Console) -> None:
         found: the comparison.
         console: where to.
     """
-    n = len(found.seeds)
-    seeds = "1 seed" if n == 1 else f"{n} seeds"
-    console.print(f"{' against '.join(reversed(found.settings))}, {seeds}", highlight=False, markup=False)
+    settings = " against ".join(reversed(found.settings))
+    console.print(cells.plain(f"{settings}, {cells.seeds(found)}"))
     for pair in found.pairs:
         console.print("\nMetrics, mean (standard error)", style="bold", highlight=False)
         console.print(_metrics(found, pair))
@@ -47,52 +46,32 @@ def show(found: Comparison, console: Console) -> None:
         )
 
 
-def _table(*titles: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for index, title in enumerate(titles):
-        table.add_column(
-            title,
-            justify="right" if index else "left",
-            overflow="fold",
-            no_wrap=bool(index),
-            min_width=8 if not index else None,
-        )
-    return table
-
-
 def _metrics(found: Comparison, pair: Pair) -> Table:
-    table = _table("metric", pair.first, pair.second, "difference", "interval", "p")
+    table = cells.table("metric", pair.first, pair.second, "difference", "interval", "p")
     names = dict.fromkeys(name for each in (pair.first, pair.second) for name in found.metrics[each])
     for name in names:
-        cells = []
-        for setting in (pair.first, pair.second):
-            one = found.metrics[setting].get(name)
-            cells.append("" if one is None else f"{number(one.mean)} {_spread(one.se)}".strip())
-        table.add_row(Text(name), *cells, *_difference(pair.metrics.get(name), adjusted=False))
+        both = [cells.summary(found.metrics[setting].get(name)) for setting in (pair.first, pair.second)]
+        table.add_row(cells.plain(name), *both, *cells.difference(pair.metrics.get(name)))
     return table
 
 
 def _sites(pair: Pair) -> Table:
-    table = _table("site", pair.first, pair.second, "difference", "interval", "p")
+    table = cells.table("site", pair.first, pair.second, "difference", "interval", "p")
     for site in pair.sites:
         if site.headline:
-            means = site.means["qq_r2"]
-            table.add_row(
-                Text(site.site or "(model)"),
-                number(means[pair.first]),
-                number(means[pair.second]),
-                *_difference(site.differences.get("qq_r2"), adjusted=True),
-            )
+            means = site.means.get("qq_r2", {})  # a constant layer has no number on any seed
+            both = [cells.number(means.get(setting, math.nan)) for setting in (pair.first, pair.second)]
+            name = cells.plain(site.site or "(model)")
+            table.add_row(name, *both, *cells.difference(site.differences.get("qq_r2")))
     return table
 
 
 def _ratios(pair: Pair, rows: Sequence[tuple[str, Mapping[str, float], Ratio]]) -> Table:
-    table = _table("", pair.first, pair.second, "ratio", "interval")
+    table = cells.table("", pair.first, pair.second, "ratio", "interval")
     for name, means, ratio in rows:
-        interval = "none" if math.isnan(ratio.low) else f"{number(ratio.low)}..{number(ratio.high)}"
-        table.add_row(
-            Text(name), number(means[pair.first]), number(means[pair.second]), number(ratio.ratio), interval
-        )
+        both = [cells.number(means[setting]) for setting in (pair.first, pair.second)]
+        interval = cells.interval(ratio.low, ratio.high)
+        table.add_row(cells.plain(name), *both, cells.number(ratio.ratio), interval)
     return table
 
 
@@ -101,29 +80,3 @@ def _cost(one: CostComparison) -> tuple[str, Mapping[str, float], Ratio]:
     scale, unit = (2**-20, "MiB") if one.name.endswith("_bytes") else (1e3, "ms")
     name = one.name.removesuffix("_bytes")
     return f"{name}, {unit}", {key: scale * value for key, value in one.means.items()}, one.ratio
-
-
-def _difference(one: Difference | None, *, adjusted: bool) -> tuple[str, str, str]:
-    if one is None:
-        return "", "", ""
-    p = one.adjusted_pvalue if adjusted else one.pvalue
-    interval = (
-        "none" if math.isnan(one.low) else f"{number(one.low, sign=True)}..{number(one.high, sign=True)}"
-    )
-    return number(one.mean, sign=True), interval, "" if p is None or math.isnan(p) else _pvalue(p)
-
-
-def _pvalue(p: float) -> str:
-    return "< .0001" if p < 1e-4 else f"{p:.4f}".removeprefix("0")
-
-
-def _spread(se: float) -> str:
-    return "" if math.isnan(se) else f"({number(se)})"
-
-
-def number(value: float, *, sign: bool = False) -> str:
-    """Four significant digits, and no more than four decimals."""
-    if not math.isfinite(value):
-        return str(value)
-    digits = 4 if value == 0 else max(0, min(4, 3 - math.floor(math.log10(abs(value)))))
-    return f"{value:{'+' if sign else ''}.{digits}f}"

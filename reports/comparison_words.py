@@ -80,7 +80,7 @@ def pvalue(one: Difference | Ratio | None) -> str:
     """The p-value, adjusted where several were compared together."""
     if one is None:
         return text.NOT_AVAILABLE
-    return typeset(text.pvalue(one.pvalue if one.adjusted_pvalue is None else one.adjusted_pvalue))
+    return typeset(text.pvalue(one.corrected_pvalue))
 
 
 def clear(one: Difference | Ratio | None) -> int:
@@ -90,8 +90,7 @@ def clear(one: Difference | Ratio | None) -> int:
     """
     if one is None:
         return 0
-    p = one.pvalue if one.adjusted_pvalue is None else one.adjusted_pvalue
-    if math.isnan(p) or p >= CLEAR:
+    if math.isnan(one.corrected_pvalue) or one.corrected_pvalue >= CLEAR:
         return 0
     over = one.ratio > 1 if isinstance(one, Ratio) else one.mean > 0
     return 1 if over else -1

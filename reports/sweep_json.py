@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 from gaussprobe.reports import comparison_json
@@ -48,7 +47,7 @@ def _table(sweep: Sweep, measure: str) -> list[dict[str, Any]]:
             "value": point.value,
             first: strict({"mean": row.first.mean, "se": row.first.se}),
             second: strict({"mean": row.second.mean, "se": row.second.se}),
-            "difference": None if row.difference is None else strict(asdict(row.difference)),
+            "difference": None if row.difference is None else comparison_json.difference(row.difference),
         }
         for point, row in zip(sweep.points, by_value(sweep, measure), strict=True)
     ]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
-from gaussprobe.comparison import Comparison, MetricSummary
-from gaussprobe.paired import Difference
-from gaussprobe.reports.comparison_text import number
+from gaussprobe.comparison import Comparison
+from gaussprobe.reports import comparison_cells as cells
 from gaussprobe.sweep import Row, Sweep, by_setting, by_value, norm_sites, r2_measure
 
 TITLES = {
@@ -29,10 +26,9 @@ def show(sweep: Sweep, console: Console, *, metric: str = "accuracy") -> None:
         metric: a name that training returned.
     """
     first, second = sweep.settings
-    _say(
-        console, f"{sweep.name} of {sweep.recipe}: {second} against {first}, {_seeds(sweep.points[0].found)}"
-    )
     comparisons = [point.found for point in sweep.points]
+    seeds = cells.seeds(comparisons[0])
+    _say(console, f"{sweep.name} of {sweep.recipe}: {second} against {first}, {seeds}")
     r2 = r2_measure(comparisons)
     for measure in (metric, *([] if r2 is None else [r2])):
         _head(console, TITLES.get(measure, f"{measure}, mean (standard error)"))
@@ -51,7 +47,7 @@ def show_settings(
         metric: a name that training returned.
         steps: whether each setting is held against the one before it too: what a step brings.
     """
-    _say(console, f"{', '.join(found.settings)}, {_seeds(found)}")
+    _say(console, f"{', '.join(found.settings)}, {cells.seeds(found)}")
     r2 = r2_measure([found])
     for measure in (metric, *([] if r2 is None else [r2])):
         _head(console, TITLES.get(measure, f"{measure}, mean (standard error)"))
@@ -64,54 +60,25 @@ def show_settings(
 
 
 def _values(name: str, settings: tuple[str, str], rows: Sequence[Row]) -> Table:
-    table = _table(name, *settings, "difference", "interval", "p")
+    table = cells.table(name, *settings, "difference", "interval", "p")
     for row in rows:
-        table.add_row(Text(row.label), cell(row.first), cell(row.second), *_difference(row.difference))
+        table.add_row(
+            cells.plain(row.label),
+            cells.summary(row.first),
+            cells.summary(row.second),
+            *cells.difference(row.difference),
+        )
     return table
 
 
 def _settings(rows: Sequence[Row], title: str, *, whole: bool = True) -> Table:
     """`whole`: with a line for what the first row is held against."""
-    table = _table("setting", "mean", title, "interval", "p")
+    table = cells.table("setting", "mean", title, "interval", "p")
     if whole and rows:
-        table.add_row(Text(rows[0].against), cell(rows[0].first), "", "", "")
+        table.add_row(cells.plain(rows[0].against), cells.summary(rows[0].first), "", "", "")
     for row in rows:
-        table.add_row(Text(row.label), cell(row.second), *_difference(row.difference))
+        table.add_row(cells.plain(row.label), cells.summary(row.second), *cells.difference(row.difference))
     return table
-
-
-def _table(*titles: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for index, title in enumerate(titles):
-        table.add_column(
-            Text(title),
-            justify="right" if index else "left",
-            overflow="fold",
-            no_wrap=bool(index),
-            min_width=None if index else 8,
-        )
-    return table
-
-
-def cell(one: MetricSummary) -> str:
-    """Mean and standard error; empty for no numbers."""
-    if math.isnan(one.mean):
-        return ""
-    return number(one.mean) + ("" if math.isnan(one.se) else f" ({number(one.se)})")
-
-
-def _difference(one: Difference | None) -> tuple[str, str, str]:
-    if one is None:
-        return "", "none", ""
-    if math.isnan(one.low):
-        return number(one.mean, sign=True), "none", ""
-    p = one.pvalue if one.adjusted_pvalue is None else one.adjusted_pvalue
-    shown = "< .0001" if p < 1e-4 else f"{p:.4f}".removeprefix("0")
-    return (
-        number(one.mean, sign=True),
-        f"{number(one.low, sign=True)}..{number(one.high, sign=True)}",
-        shown,
-    )
 
 
 def _foot(console: Console, comparisons: Sequence[Comparison], r2: str | None, words: str) -> None:
@@ -131,9 +98,4 @@ def _head(console: Console, text: str) -> None:
 
 
 def _say(console: Console, text: str) -> None:
-    console.print(text, highlight=False, markup=False)
-
-
-def _seeds(found: Comparison) -> str:
-    n = len(found.seeds)
-    return "1 seed" if n == 1 else f"{n} seeds"
+    console.print(cells.plain(text))

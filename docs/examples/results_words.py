@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from gaussprobe.comparison import Comparison, MetricSummary
 from gaussprobe.paired import Difference, Ratio
+from gaussprobe.reports.comparison_cells import pvalue
 from gaussprobe.sweep import Row, Sweep
 
 Found: TypeAlias = "Mapping[str, Comparison | Sweep | None]"
@@ -69,7 +70,7 @@ def signs(differences: Iterable[Difference]) -> tuple[int, int]:
 
 def sure(one: Difference | Ratio) -> bool:
     """Whether p is below .05, adjusted where several were compared together; no p is not."""
-    return (one.pvalue if one.adjusted_pvalue is None else one.adjusted_pvalue) < 0.05
+    return one.corrected_pvalue < 0.05
 
 
 def cells(row: Row, factor: float = 1.0) -> list[str]:
@@ -92,9 +93,8 @@ def difference(one: Difference | None, factor: float = 1.0) -> list[str]:
     mean = number(one.mean, factor, sign=True)
     if math.isnan(one.low):
         return [mean, one.reason, ""]
-    p = one.pvalue if one.adjusted_pvalue is None else one.adjusted_pvalue
     span = f"{number(one.low, factor, sign=True)} to {number(one.high, factor, sign=True)}"
-    return [mean, span, "< .0001" if p < 1e-4 else f"{p:.4f}".removeprefix("0")]
+    return [mean, span, pvalue(one.corrected_pvalue)]
 
 
 def ratio(one: Ratio) -> list[str]:

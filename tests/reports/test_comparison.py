@@ -13,7 +13,7 @@ from rich.console import Console
 from gaussprobe.comparison import MEASURES, Comparison, SiteNumbers, Trial
 from gaussprobe.measured import Carried, Cost
 from gaussprobe.reports import comparison_json, comparison_text
-from gaussprobe.reports.comparison_text import number
+from gaussprobe.reports.comparison_cells import number
 from gaussprobe.trials.analysis import compared
 
 
@@ -93,6 +93,25 @@ def test_terminal() -> None:
     narrow = shown(made(), 80).splitlines()
     assert max(map(len, narrow)) <= 80
     assert any(line.startswith("accuracy ") for line in narrow)
+
+
+def test_a_layer_without_a_number() -> None:
+    """A constant layer has no Q-Q R^2 on any seed: its row says so, and the others stand."""
+    trials = [trial(setting, seed, 0.9 + 0.01 * seed, math.nan) for setting in "ab" for seed in range(2)]
+    text = shown(compared("ab", range(2), trials, {}))
+    assert re.search(r"norm\[0\] +nan +nan +none *\n", text)
+    assert re.search(r"accuracy +0\.9050 ", text)
+
+
+def test_names_of_settings_are_text() -> None:
+    """Neither markup nor an escape sequence of theirs reaches the terminal."""
+    names = ("[bold]a[/bold]", "b\x1b[31m")
+    trials = [trial(name, seed, 0.9 + 0.01 * seed, 0.9) for name in names for seed in range(2)]
+    text = shown(compared(names, range(2), trials, {}), width=160)
+    assert "\x1b" not in text
+    head = next(line for line in text.splitlines() if line.startswith("metric"))
+    assert "[bold]a[/bold]" in head
+    assert "b\\x1b[31m" in head
 
 
 def test_nothing_to_show() -> None:
