@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 _SQLITE = b"SQLite format 3\0"
 _SUFFIXES = (".sqlite", ".sqlite3", ".db")
-_FOLDER = "comparison.json"  # in a folder of `gaussprobe compare`
 # Options that say how a model is scanned.
 _SCANNING = (
     "data", "factory", "trust_pickle", "batch_size", "device", "max_samples", "view", "seed",
@@ -121,7 +120,7 @@ def _is_run(name: str) -> bool:
         ModelFileError: if there is nothing of that name.
     """
     path = Path(name)
-    if path.is_dir() and (path / _FOLDER).is_file():
+    if path.is_dir() and _is_comparison(path):
         kept = sorted(path.glob("*/seed-*.measured.sqlite")) or sorted(path.glob("*/seed-*.sqlite"))
         such = f", such as {kept[0]}" if kept else ""
         raise StoreError(f"{name}: is the folder of a comparison\ngive one of its seed-*.sqlite files{such}")
@@ -148,6 +147,12 @@ def _refuse(context: typer.Context) -> None:
     if given:
         which = f"{', '.join(given)} {'is' if len(given) == 1 else 'are'}"
         raise typer.BadParameter(f"{which} for scanning a model; both runs are stored ones")
+
+
+def _is_comparison(folder: Path) -> bool:
+    from gaussprobe.trials.folder import PLAN  # some packages behind it, none of them torch
+
+    return (folder / PLAN).is_file()
 
 
 def _loaded(name: str, step: int | None, ordinal: str, report: _Report) -> Run:

@@ -155,7 +155,7 @@ class RobustnessComparison:
 
     Args:
         at: where the noise was added.
-        site: where the change was read; `"output"` for the model's own output.
+        site: where the change was read; `gaussprobe.measured.OUTPUT` for the model's own output.
         means: relative change by setting, mean over seeds.
         ratio: of the second setting to the first, p-values adjusted over all pairs of sites.
     """

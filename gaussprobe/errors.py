@@ -67,3 +67,8 @@ class NonFiniteSampleWarning(GaussprobeWarning):
 
 class SyntheticInputWarning(GaussprobeWarning):
     """The model was fed made-up inputs."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says; empty where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), "")

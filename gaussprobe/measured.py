@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# The name of a model's own output among sites.
+OUTPUT = "output"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Quantiles:
@@ -77,7 +80,7 @@ class Carried:
 
     Args:
         at: where Gaussian noise was added.
-        site: where the change was read; `"output"` for the model's own output.
+        site: where the change was read; `OUTPUT` for the model's own output.
         change: root of the mean of `|y' - y|^2 / |y|^2` over examples and draws.
     """
 

@@ -17,7 +17,7 @@ from torch import nn
 from gaussprobe import borrow, models
 from gaussprobe import capture as captures
 from gaussprobe.activations import SavedSites
-from gaussprobe.errors import DataError, ForwardError, GaussprobeError, SelectionError
+from gaussprobe.errors import DataError, ForwardError, GaussprobeError, SelectionError, first_line
 from gaussprobe.types import Mode, NotCaptured, Samples
 
 # Called with what is being done, how much of it is done, and how much there is (None when unknown).
@@ -129,12 +129,11 @@ def _forward(
         raise
     except (Exception, SystemExit, GeneratorExit) as error:
         reached = f"after site {capture.last_site!r}" if capture.last_site else "before any site was reached"
-        first = next(iter(str(error).strip().splitlines()), "")
         wanted = None if capture.last_site else models.expectation(module)
         raise ForwardError(
             f"the model's forward failed {reached}, on inputs {_shapes(args, kwargs)}"
             f"{f'; {wanted}' if wanted else ''}\n"
-            f"{type(error).__name__}: {first}"
+            f"{type(error).__name__}: {first_line(error)}"
         ) from error
 
 

@@ -8,12 +8,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from gaussprobe.comparison import Comparison, Pair, RobustnessComparison, SiteComparison, Trial
+from gaussprobe.measured import OUTPUT
 from gaussprobe.paired import Difference, Ratio
 from gaussprobe.reports import comparison_glossary, text
 from gaussprobe.reports import comparison_words as words
 from gaussprobe.reports.page import typeset
 
 RATIO_CLASSES = (1 / 4, 1 / 2, 4 / 5, 5 / 4, 2.0, 4.0)
+_GROUPS = ("Normalization layers", "Other layers")
+_APART = "Outputs of nonlinearities, not counted"
 MOST_ROWS = 400  # of the table under the noise robustness
 _SCALED = {"forward": 1e3, "backward": 1e3, "step": 1e3, "saved_bytes": 2**-20, "peak_bytes": 2**-20}
 
@@ -172,10 +175,6 @@ def sites(pair: Pair, measures: Sequence[str]) -> Table | None:
     )
 
 
-_GROUPS = ("Normalization layers", "Other layers")
-_APART = "Outputs of nonlinearities, not counted"
-
-
 def _group(site: SiteComparison) -> str:
     return _GROUPS[0] if "norm" in site.kind else _GROUPS[1] if site.headline else _APART
 
@@ -266,7 +265,7 @@ def grid(pair: Pair) -> Grid | None:
 def _ordered(found: Sequence[RobustnessComparison]) -> tuple[str, ...]:
     """Places of reading in execution order, the model's own output last: noise from the first reaches all."""
     names = dict.fromkeys(one.site for one in found)
-    return tuple(sorted(names, key=lambda name: name == "output"))
+    return tuple(sorted(names, key=lambda name: name == OUTPUT))
 
 
 def _cell(one: RobustnessComparison | None) -> Cell | None:

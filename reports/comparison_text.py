@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gaussprobe.comparison import Comparison, CostComparison, Pair
+from gaussprobe.measured import OUTPUT
 from gaussprobe.paired import Ratio
 from gaussprobe.reports import comparison_cells as cells
 
@@ -28,7 +29,7 @@ def show(found: Comparison, console: Console) -> None:
         if any(site.headline for site in pair.sites):
             console.print("\nQ-Q R^2 of sites, median over units", style="bold", highlight=False)
             console.print(_sites(pair))
-        outputs = [one for one in pair.robustness if one.site == "output"]
+        outputs = [one for one in pair.robustness if one.site == OUTPUT]
         if outputs:
             console.print("\nRelative change of the output by noise at", style="bold", highlight=False)
             console.print(_ratios(pair, [(one.at, one.means, one.ratio) for one in outputs]))

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from gaussprobe import borrow, models, passes
-from gaussprobe.errors import ForwardError, GaussprobeError, GaussprobeWarning
+from gaussprobe.errors import ForwardError, GaussprobeError, GaussprobeWarning, first_line
 from gaussprobe.measured import Cost
-from gaussprobe.measures import places
+from gaussprobe.measures import opened, places
 from gaussprobe.models.batches import leaves
 
 
@@ -71,9 +71,7 @@ def _check(models: Any, repeats: Any, warmup: Any) -> None:
     for name, module in models.items():
         if not isinstance(name, str) or not isinstance(module, nn.Module):
             raise ValueError(f"models must be modules by name; got {name!r}: {type(module).__name__}")
-    for argument, value, least in (("repeats", repeats, 1), ("warmup", warmup, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{argument} must be an integer of at least {least}; got {value!r}")
+    opened.check_integers(repeats=(repeats, 1), warmup=(warmup, 0))
 
 
 @contextmanager
@@ -178,8 +176,8 @@ class _Stepper:
             raise self._failed("backward", error) from error
 
     def _failed(self, what: str, error: Exception) -> ForwardError:
-        first = next(iter(str(error).strip().splitlines()), "")
-        return ForwardError(f"model {self.name!r}: its {what} pass failed\n{type(error).__name__}: {first}")
+        said = f"{type(error).__name__}: {first_line(error)}"
+        return ForwardError(f"model {self.name!r}: its {what} pass failed\n{said}")
 
     def _saved_bytes(self) -> int:
         """Of what a forward pass leaves for the backward pass, each storage once."""

@@ -62,11 +62,23 @@ def check(mode: str, seed: int, **least: tuple[int, int]) -> None:
     """
     if mode not in get_args(Mode):
         raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}; got {mode!r}")
-    for name, (value, lowest) in {**least, "seed": (seed, 0)}.items():
+    check_integers(**least, seed=(seed, 0))
+
+
+def check_integers(**least: tuple[int, int]) -> None:
+    """Refuse what is no integer, or out of its range.
+
+    Args:
+        least: of each its value, and the least it may be; all must be below 2^63, as seeds are.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    for name, (value, lowest) in least.items():
         if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
             raise ValueError(f"{name} must be an integer of at least {lowest}; got {value!r}")
-    if seed >= 2**63:
-        raise ValueError(f"seed must be below 2**63; got {seed!r}")
+        if value >= 2**63:
+            raise ValueError(f"{name} must be below 2**63; got {value!r}")
 
 
 def say(site: str, message: str, category: type[GaussprobeWarning] = GaussprobeWarning) -> None:

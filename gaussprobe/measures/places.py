@@ -19,15 +19,13 @@ from gaussprobe import capture as captures
 from gaussprobe.capture.layout import Axes, LayoutMemory, module_unit_dim, read_axes
 from gaussprobe.capture.paths import own_modules
 from gaussprobe.errors import CaptureError, DataError, GaussprobeWarning, SelectionError, UnsupportedError
+from gaussprobe.measured import OUTPUT
 from gaussprobe.models.batches import leaves, map_tensors
 from gaussprobe.stats.streaming.hashing import hash_words
 from gaussprobe.types import Site
 
 # Told of the output of a module by the name of its site; what it returns, if anything, takes its place.
 See: TypeAlias = "Callable[[str, nn.Module, torch.Tensor], torch.Tensor | None]"
-
-# The name of the model's own output among sites.
-OUTPUT = "output"
 
 # Numbers of an example that are read at a site.
 MOST_NUMBERS = 4096

@@ -22,9 +22,10 @@ from gaussprobe.errors import (
     GaussprobeWarning,
     SelectionError,
     SyntheticInputWarning,
+    first_line,
 )
-from gaussprobe.measured import Carried
-from gaussprobe.measures import places
+from gaussprobe.measured import OUTPUT, Carried
+from gaussprobe.measures import opened, places
 from gaussprobe.scan import SYNTHETIC
 from gaussprobe.types import Site, is_headline
 
@@ -113,11 +114,7 @@ def _check(model: Any, level: Any, draws: Any, max_examples: Any, seed: Any) -> 
         raise ValueError(f"model must be a torch.nn.Module; got {type(model).__name__}")
     if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < math.inf:
         raise ValueError(f"level must be a positive number; got {level!r}")
-    for name, value in (("draws", draws), ("max_examples", max_examples)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"{name} must be an integer of at least 1; got {value!r}")
-    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be an integer of at least 0 and below 2**63; got {seed!r}")
+    opened.check_integers(draws=(draws, 1), max_examples=(max_examples, 1), seed=(seed, 0))
 
 
 def _patterns(name: str, given: Any) -> list[str] | None:
@@ -141,7 +138,7 @@ class _Route:
     @property
     def names(self) -> tuple[str, ...]:
         """Of what is read."""
-        return (*(site.name for site in self.later), *([places.OUTPUT] if self.output else []))
+        return (*(site.name for site in self.later), *([OUTPUT] if self.output else []))
 
     @property
     def paths(self) -> set[str]:
@@ -156,15 +153,15 @@ def _routes(found: Sequence[Site], at: list[str] | None, wanted: list[str] | Non
     if wanted is None:
         ends = [site for site in found if places.is_output(site) and is_headline(site.kinds)]
     else:
-        ends = places.matched("sites", wanted, found, besides=[places.OUTPUT])
-    output = wanted is None or any(fnmatchcase(places.OUTPUT, pattern) for pattern in wanted)
-    if output and any(site.name == places.OUTPUT for site in ends):
+        ends = places.matched("sites", wanted, found, besides=[OUTPUT])
+    output = wanted is None or any(fnmatchcase(OUTPUT, pattern) for pattern in wanted)
+    if output and any(site.name == OUTPUT for site in ends):
         warnings.warn(
-            f"{places.OUTPUT!r} is the model's own output here: the module of that name is not read",
+            f"{OUTPUT!r} is the model's own output here: the module of that name is not read",
             GaussprobeWarning,
             stacklevel=3,
         )
-        ends = [site for site in ends if site.name != places.OUTPUT]
+        ends = [site for site in ends if site.name != OUTPUT]
     order = {site.name: number for number, site in enumerate(found)}
     routes = []
     for start in starts:
@@ -256,8 +253,8 @@ def _clean_pass(model: nn.Module, reader: places.Reader, routes: Sequence[_Route
 
     paths = {path for route in routes for path in route.paths}
     output = _forward(model, reader.call, paths, see, "without noise")
-    if places.OUTPUT in names:
-        kept[places.OUTPUT] = reader.output(output)
+    if OUTPUT in names:
+        kept[OUTPUT] = reader.output(output)
     return {name: values for name, values in kept.items() if values is not None}
 
 
@@ -283,8 +280,8 @@ class _NoisyPass:
         """Run it."""
         start = self.route.at.name
         output = _forward(model, self.reader.call, self.route.paths, self._see, f"with noise at {start!r}")
-        if places.OUTPUT in self.route.names:
-            self._compare(places.OUTPUT, self.reader.output(output))
+        if OUTPUT in self.route.names:
+            self._compare(OUTPUT, self.reader.output(output))
         nothing = torch.full((self.reader.rows,), math.nan, dtype=torch.float64)
         everything = torch.ones(self.reader.rows, dtype=torch.bool)
         usable = self._usable
@@ -366,5 +363,5 @@ def _forward(model: nn.Module, call: places.Call, paths: set[str], see: places.S
     except GaussprobeError:
         raise
     except Exception as error:
-        first = next(iter(str(error).strip().splitlines()), "")
-        raise ForwardError(f"the model's forward failed {how}\n{type(error).__name__}: {first}") from error
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise ForwardError(f"the model's forward failed {how}\n{said}") from error

@@ -14,6 +14,7 @@ from gaussprobe.errors import StoreError
 from gaussprobe.files import printable
 from gaussprobe.recipes.registry import RECIPES, Recipe
 from gaussprobe.sweep import Point, Sweep
+from gaussprobe.trials.folder import PLAN
 
 SWEEPS = ("width", "depth", "batch")
 
@@ -54,7 +55,7 @@ def sweep(
     """
     one, chosen = _checked(recipe, name, values)
     wanted = tuple(seeds)
-    if store is not None and (Path(store) / "comparison.json").exists():
+    if store is not None and (Path(store) / PLAN).exists():
         raise StoreError(f"{printable(str(store))} holds a comparison, not a sweep\nChoose another folder.")
     report = progress or passes.silent
     each, passed = len(one.settings) * len(wanted), one.epochs if epochs is None else epochs

@@ -16,7 +16,8 @@ from gaussprobe.errors import StoreError
 from gaussprobe.files import printable, replace_file, why
 from gaussprobe.measured import Carried, Cost, Course, Quantiles
 
-_PLAN = "comparison.json"
+# In the folder of a comparison: what it is recognized by.
+PLAN = "comparison.json"
 _SCHEMA = 2
 # Fields of a trial that hold records.
 _RECORDS: dict[str, type[Any]] = {
@@ -61,7 +62,7 @@ class Folder:
         except (OSError, ValueError) as error:
             raise _refusal(folder, error) from error
         if not known:
-            replace_file(folder / _PLAN, _dump({"schema": _SCHEMA, **dataclasses.asdict(plan)}))
+            replace_file(folder / PLAN, _dump({"schema": _SCHEMA, **dataclasses.asdict(plan)}))
             return cls(path=folder, plan=plan)
         found = cls.read(folder)
         if found.plan != plan:
@@ -79,11 +80,11 @@ class Folder:
             StoreError: if there is none.
         """
         folder = Path(path)
-        content = _load(folder / _PLAN, f"{printable(str(folder))} holds no comparison")
+        content = _load(folder / PLAN, f"{printable(str(folder))} holds no comparison")
         try:
             plan = Plan(settings=tuple(content["settings"]), description=dict(content["description"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise StoreError(f"{printable(str(folder))} holds no comparison: {_PLAN} is damaged") from error
+            raise StoreError(f"{printable(str(folder))} holds no comparison: {PLAN} is damaged") from error
         return cls(path=folder, plan=plan)
 
     def result(self, setting: str, seed: int) -> Path:
