@@ -18,9 +18,11 @@ import gaussprobe as gp
 from gaussprobe import compare as compare_function
 from gaussprobe.comparison import MEASURES, Comparison, SiteNumbers, Trial
 from gaussprobe.errors import StoreError
+from gaussprobe.machine import machine
 from gaussprobe.trials.analysis import compared
 from gaussprobe.trials.kept import read
 from gaussprobe.trials.probe import Probe
+from gaussprobe.trials.trial import trained_on
 from tests.settings import SETTINGS, build, train
 
 
@@ -143,6 +145,24 @@ def test_long_courses_end_with_the_last_record(monkeypatch: pytest.MonkeyPatch) 
 
     found = gp.compare(build, six, settings=SETTINGS, seeds=[0], every=1, measures=[])  # type: ignore[arg-type]
     assert {course.steps for each in found.courses.values() for course in each} == {(0, 3, 5)}
+
+
+def test_a_measure_that_fails_without_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trial stands, with a note that has the exception's name."""
+
+    def fail(*_given: object, **_options: object) -> None:
+        raise ValueError
+
+    monkeypatch.setattr("gaussprobe.measures.channel_pairs", fail)
+    found = gp.compare(build, train, settings=SETTINGS, seeds=[0], measures=["pairs"])
+    assert not found.failed
+    assert all(trial.notes == ("pairs: ValueError",) for trial in found.trials)
+
+
+def test_the_device_is_recorded() -> None:
+    """Beside the CPU, where training ran on another."""
+    assert trained_on(torch.device("cpu")) == machine()
+    assert trained_on(torch.device("mps")) == f"{machine()}; mps"
 
 
 def test_what_cannot_be_measured_is_noted() -> None:

@@ -153,6 +153,17 @@ def test_verdicts(more: int, less: int, words: str) -> None:
     assert verdict(more, less, 3) == words
 
 
+def test_the_machine_is_that_of_the_trainings() -> None:
+    """A page made elsewhere names the machines and versions that trainings recorded, each once."""
+    one = measured(0.02)
+    trials = [
+        replace(trial, machine=f"CPU {trial.seed % 2}", versions={"torch": "9.9"}) for trial in one.trials
+    ]
+    page = results_page.page({"cnn": replace(one, trials=tuple(trials))})
+    assert "- Machine: CPU 0; CPU 1; threads of a training: 1.\n- Versions: torch 9.9.\n" in page
+    assert "- Machine: not recorded; " in results_page.page({"cnn": one})
+
+
 def test_nothing_was_run() -> None:
     """Every section says how it is had; no number is made up."""
     page = results_page.page(dict.fromkeys(results.PARTS))

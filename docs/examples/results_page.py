@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from docs.examples import results_layers
 from docs.examples.results_words import (
@@ -69,10 +69,9 @@ def page(found: Found) -> str:
 
 
 def _head(found: Found) -> list[str]:
-    from tests.calibration.pages import machine, versions
-
     trials = [trial for each in comparisons(found) for trial in each.trials]
     threads = sorted({trial.threads for trial in trials})
+    versions = (", ".join(f"{name} {version}" for name, version in t.versions.items()) for t in trials)
     hours, failed = sum(trial.seconds for trial in trials) / 3600, sum(bool(t.failure) for t in trials)
     return [
         "# Results: normality normalization on digits",
@@ -84,11 +83,17 @@ def _head(found: Found) -> list[str]:
         "`python -m docs.examples.results --page docs/results.md`.",
         "",
         f"- Made on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}.",
-        f"- Machine: {machine()}; threads of a training: {', '.join(map(str, threads)) or 'none was run'}.",
-        f"- {versions()}.",
+        f"- Machine: {_recorded(trial.machine for trial in trials)}; threads of a training: "
+        f"{', '.join(map(str, threads)) or 'none was run'}.",
+        f"- Versions: {_recorded(versions)}.",
         f"- {len(trials)} trainings, {hours:.1f} hours of them; {failed} failed.",
         "",
     ]
+
+
+def _recorded(values: Iterable[str]) -> str:
+    """What trainings were made with, which may not be what the page is made with."""
+    return "; ".join(dict.fromkeys(filter(None, values))) or "not recorded"
 
 
 def _accuracy(found: Found) -> list[str]:

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 from gaussprobe import measures
-from gaussprobe.errors import GaussprobeError, GaussprobeWarning
+from gaussprobe.errors import GaussprobeError, GaussprobeWarning, first_line
 from gaussprobe.measured import Carried, MinibatchR2, PairNumbers
 from gaussprobe.nn.decorrelated import DecorrelatedBatchNormalNorm2d
 from gaussprobe.nn.layers import Normality
@@ -94,7 +94,7 @@ class Probe:
             try:
                 found = measure(self.model, batches, seed=self._seed, **options)
             except (GaussprobeError, ValueError) as error:
-                self.notes.append(f"{name}: {str(error).splitlines()[0]}")
+                self.notes.append(f"{name}: {first_line(error) or type(error).__name__}")
                 found = ()
         ours = [one for one in said if issubclass(one.category, GaussprobeWarning)]
         # That a unit's nonlinearity gives one value on all examples is no news.

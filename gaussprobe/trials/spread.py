@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -29,24 +29,26 @@ class Spread:
             self._store = distributed_c10d.PrefixStore(f"gaussprobe/compare/{next(_COUNT)}", store)
 
     def share(self, items: Sequence[_Item]) -> list[_Item]:
-        """This process's part: every so-manieth."""
+        """This process's part: as many as any other's, or one more."""
         return list(items[self.rank :: self.size])
 
     def agree(self, value: str) -> str:
         """The first's value, on all."""
-        if self._store is None:
+        store = self._store
+        if store is None:
             return value
         if self.rank == 0:
-            self._store.set("agreed", value)
+            store.set("agreed", value)
             return value
-        _until(lambda: self._store.check(["agreed"]))
-        return str(self._store.get("agreed").decode())
+        _until(lambda: store.check(["agreed"]))
+        return str(store.get("agreed").decode())
 
     def wait(self, name: str) -> None:
         """Until all have come here, however long that takes: `torchrun` ends all if one of them dies."""
-        if self._store is not None:
-            self._store.add(name, 1)
-            _until(lambda: self._store.add(name, 0) >= self.size)
+        store = self._store
+        if store is not None:
+            store.add(name, 1)
+            _until(lambda: store.add(name, 0) >= self.size)
 
 
 def together() -> bool:
@@ -66,6 +68,6 @@ def _joined() -> tuple[Any, int, int]:
     return store, rank, size
 
 
-def _until(there: Any) -> None:
+def _until(there: Callable[[], bool]) -> None:
     while not there():
         time.sleep(_POLL)

@@ -14,7 +14,7 @@ from torch import nn
 
 from gaussprobe import borrow, measures, passes, ranks
 from gaussprobe.comparison import SiteNumbers, Trial
-from gaussprobe.errors import GaussprobeError
+from gaussprobe.errors import GaussprobeError, first_line
 from gaussprobe.machine import machine
 from gaussprobe.measured import Cost, Course, MinibatchR2, PairNumbers
 from gaussprobe.store import load
@@ -71,9 +71,9 @@ def run(task: Task, setting: str, seed: int) -> Trial:
         torch.set_num_threads(task.threads)
     task.folder.begin(setting, seed)
     created, started = datetime.now(UTC).isoformat(timespec="seconds"), time.perf_counter()
-    known: dict[str, Any] = {}
+    known: dict[str, Any] = {"machine": machine()}
     try:
-        known = _trained(task, setting, seed)
+        known |= _trained(task, setting, seed)
     except Exception:  # noqa: BLE001  (whatever the user's training raises is a result, and kept)
         known["failure"] = traceback.format_exc()
     trial = Trial(
@@ -81,7 +81,6 @@ def run(task: Task, setting: str, seed: int) -> Trial:
         seed=seed,
         threads=torch.get_num_threads(),
         versions=passes.versions(),
-        machine=machine(),
         created=created,
         command=task.command,
         **{"seconds": round(time.perf_counter() - started, 3)} | known,
@@ -128,7 +127,16 @@ def _trained(task: Task, setting: str, seed: int) -> dict[str, Any]:
         "notes": (*probe.notes, *said),
         "seconds": round(seconds, 3),
         "steps": probe.steps,
+        "machine": trained_on(borrow.device_of(model)),
     }
+
+
+def trained_on(device: torch.device) -> str:
+    """The CPU and its cores; the device too where that is another."""
+    if device.type == "cpu":
+        return machine()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{machine()}; {name}"
 
 
 def _cost(
@@ -146,7 +154,7 @@ def _cost(
     try:
         found = measures.step_cost(models, as_batch(models[first], *batch[0]))
     except (GaussprobeError, ValueError) as error:
-        return {}, [f"cost: {str(error).splitlines()[0]}"]
+        return {}, [f"cost: {first_line(error) or type(error).__name__}"]
     return {"cost": found[setting], "cost_of_first": found[first]}, []
 
 
