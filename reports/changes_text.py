@@ -60,7 +60,8 @@ def show(found: Changes, console: Console, *, names: tuple[str, str] | None = No
     console.print()
     show_list(console, "In the first only", found.only_first)
     show_list(console, "In the second only", found.only_second)
-    show_list(console, "Notes", _gathered(layers + others))
+    notes = text.gathered_notes(layers + others)
+    show_list(console, "Notes", [f"{some_sites(sites)}: {note}" for note, sites in notes])
     show_list(console, "Warnings", found.warnings)
 
 
@@ -224,12 +225,3 @@ def _paragraph(name: str, kind: str, site: SiteChange, console: Console) -> None
     delta = f"delta {text.number(first.delta.median)} -> {text.number(second.delta.median)}"
     console.print(Trimmed(Text(f"{INDENT}{delta}; change {' '.join(signed(site.delta)).strip()}")))
     console.print()
-
-
-def _gathered(sites: Sequence[SiteChange]) -> list[str]:
-    """Each different note once, with the sites that carry it."""
-    notes: dict[str, list[str]] = {}
-    for site in sites:
-        for note in site.notes:
-            notes.setdefault(note, []).append(site.site)
-    return [f"{some_sites(names)}: {note}" for note, names in notes.items()]

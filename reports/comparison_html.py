@@ -128,8 +128,7 @@ def _methods(parts: Iterable[Part]) -> list[tuple[str, tuple[Method, ...]]]:
         for name in ("courses", "quantiles"):
             names |= {name: None} if getattr(one, name) else {}
         names |= {"robustness": None} if one.grid else {}
-        titles = {each.title for each in one.measures}
-        names |= {name: None for name in comparison_glossary.PAIR_MEASURES if MEASURED[name].title in titles}
+        names |= dict.fromkeys(each.name for each in one.measures)
         names |= {"cost": None} if one.costs else {}
     measured = (*((comparison_glossary.QQ_R2,) if r2 else ()), *(MEASURED[n] for n in MEASURED if n in names))
     groups = [("Differences on the same seeds", comparison_glossary.PAIRED), ("What was measured", measured)]

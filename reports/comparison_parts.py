@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from gaussprobe.comparison import MEASURES, Comparison, CourseSummary, Pair
+from gaussprobe.comparison import Comparison, CourseSummary, Pair
 from gaussprobe.measured import Quantiles
 from gaussprobe.reports import comparison_figures as figures
 from gaussprobe.reports import comparison_glossary, comparison_tables, text
@@ -57,8 +57,9 @@ class Layers:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """A measure of pairs of units: its title, one sentence, and the table."""
+    """A measure of pairs of units: its name and title, one sentence, and the table."""
 
+    name: str
     title: str
     sentence: str
     table: Table
@@ -72,6 +73,7 @@ class Part:
         key: begins the ids of the part.
         pair: the settings.
         labels: what they are called.
+        n_seeds: that ended in both settings.
         sentences: to take away.
         measured: where the numbers of the layers come from.
         metrics .. costs: sections, None or empty where there is nothing.
@@ -229,7 +231,6 @@ def _quantiles(units: Sequence[tuple[Quantiles, Quantiles]], pair: Pair, key: st
 def _measures(pair: Pair) -> Iterator[Measured]:
     """Measures of pairs of units, each with a sentence over the layers that count."""
     for name in comparison_glossary.PAIR_MEASURES:
-        assert name in MEASURES
         table = comparison_tables.sites(pair, (name,))
         if table is None:
             continue
@@ -239,4 +240,5 @@ def _measures(pair: Pair) -> Iterator[Measured]:
             f"{found.count(-1)} lower and {found.count(1)} higher of {words.counted(len(found), 'layer')}, "
             "with an adjusted p below .05"
         )
-        yield Measured(title=comparison_glossary.MEASURED[name].title, sentence=sentence, table=table)
+        title = comparison_glossary.MEASURED[name].title
+        yield Measured(name=name, title=title, sentence=sentence, table=table)

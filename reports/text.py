@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 
+from gaussprobe.changes import SiteChange
 from gaussprobe.reports import glossary, series
 from gaussprobe.types import VERDICTS, GofSummary, LayerScore, Run, Summary, Verdict, View
 
@@ -361,10 +362,10 @@ def _said_of_data(run: Run) -> list[str]:
     return [str(note) for note in notes] if isinstance(notes, list | tuple) else []
 
 
-def gathered_notes(scores: Iterable[LayerScore]) -> list[tuple[str, list[str]]]:
-    """Each different note once, with the sites that carry it, in execution order."""
+def gathered_notes(sites: Iterable[LayerScore | SiteChange]) -> list[tuple[str, list[str]]]:
+    """Each different note once, with the sites that carry it, in the order given."""
     notes: dict[str, list[str]] = {}
-    for score in scores:
-        for note in score.notes:
-            notes.setdefault(note, []).append(score.site)
+    for one in sites:
+        for note in one.notes:
+            notes.setdefault(note, []).append(one.site)
     return list(notes.items())
