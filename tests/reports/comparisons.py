@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from gaussprobe.comparison import (
-    Comparison,
-    CostComparison,
-    CourseSummary,
-    Pair,
-    RobustnessComparison,
-    SiteNumbers,
-    Trial,
-)
-from gaussprobe.errors import GaussprobeWarning
-from gaussprobe.measured import Carried, Cost, Course, Quantiles
-from gaussprobe.paired import adjusted, ratio
+from gaussprobe.comparison import Comparison, SiteNumbers, Trial
+from gaussprobe.measured import OUTPUT, Carried, Cost, Course, Quantiles
 from gaussprobe.trials.analysis import compared
 from gaussprobe.types import Kind
 
@@ -97,7 +86,7 @@ def _carried(
     for place, (at, kind) in enumerate(counted):
         if "norm" not in kind:
             continue
-        for far, (site, _) in enumerate([*counted[place + 1 :], ("output", ("affine",))], start=1):
+        for far, (site, _) in enumerate([*counted[place + 1 :], (OUTPUT, ("affine",))], start=1):
             change = 0.3 * 0.97**far * math.exp(-0.9 * changed * far / (far + 3))
             found.append(Carried(at=at, site=site, change=change * math.exp(0.1 * rng.standard_normal())))
     return tuple(found)
@@ -141,66 +130,6 @@ def build_trial(
     )
 
 
-def _ended(trials: Sequence[Trial], pair: Pair) -> list[tuple[Trial, Trial]]:
-    """Trials of both settings on each seed that ended in both."""
-    first, second = (
-        {trial.seed: trial for trial in trials if trial.setting == setting and not trial.failure}
-        for setting in (pair.first, pair.second)
-    )
-    return [(first[seed], second[seed]) for seed in first if seed in second]
-
-
-def _robustness(both: Sequence[tuple[Trial, Trial]], pair: Pair) -> tuple[RobustnessComparison, ...]:
-    tables = [[{(c.at, c.site): c.change for c in trial.robustness} for trial in two] for two in both]
-    places = list(tables[0][0])
-    values = {place: tuple(zip(*((a[place], b[place]) for a, b in tables), strict=True)) for place in places}
-    ratios = adjusted([ratio(*values[place]) for place in places])
-    return tuple(
-        RobustnessComparison(
-            at=at,
-            site=site,
-            means={
-                name: float(np.mean(each))
-                for name, each in zip((pair.first, pair.second), values[at, site], strict=True)
-            },
-            ratio=one,
-        )
-        for (at, site), one in zip(places, ratios, strict=True)
-    )
-
-
-def _costs(both: Sequence[tuple[Trial, Trial]], pair: Pair) -> tuple[CostComparison, ...]:
-    def of(cost: Cost | None, name: str) -> float:
-        assert cost is not None
-        return cost.forward + cost.backward if name == "step" else float(getattr(cost, name))
-
-    found = []
-    for name in ("forward", "backward", "step", "saved_bytes"):
-        first = [of(second.cost_of_first, name) for _, second in both]
-        second = [of(second.cost, name) for _, second in both]
-        means = {pair.first: float(np.mean(first)), pair.second: float(np.mean(second))}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", GaussprobeWarning)  # bytes are the same on every seed
-            found.append(CostComparison(name=name, means=means, ratio=ratio(first, second)))
-    return tuple(found)
-
-
-def _courses(trials: Sequence[Trial], setting: str) -> tuple[CourseSummary, ...]:
-    own = [trial for trial in trials if trial.setting == setting and not trial.failure]
-    found = []
-    for courses in zip(*(trial.courses for trial in own), strict=True):
-        values = np.array([course.qq_r2 for course in courses])
-        found.append(
-            CourseSummary(
-                site=courses[0].site,
-                steps=courses[0].steps,
-                mean=tuple(values.mean(axis=0).tolist()),
-                se=tuple((values.std(axis=0, ddof=1) / math.sqrt(len(values))).tolist()),
-            )
-        )
-    return tuple(found)
-
-
 def build_comparison(
     *,
     settings: Sequence[str] = SETTINGS,
@@ -231,13 +160,4 @@ def build_comparison(
     ]
     description = {"build": "gaussprobe.recipes:build_mnist5k_cnn", "every": "50", "machine": "2 cores"}
     found = compared(settings, range(seeds), trials, description)
-    pairs = tuple(
-        dataclasses.replace(
-            pair,
-            robustness=_robustness(_ended(trials, pair), pair),
-            cost=_costs(_ended(trials, pair), pair),
-        )
-        for pair in found.pairs
-    )
-    courses = {setting: _courses(trials, setting) for setting in settings}
-    return dataclasses.replace(found, **{"pairs": pairs, "courses": courses} | replaced)
+    return dataclasses.replace(found, **replaced)
