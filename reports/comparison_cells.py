@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from rich.table import Table
 from rich.text import Text
@@ -11,19 +12,31 @@ from gaussprobe.comparison import Comparison, MetricSummary
 from gaussprobe.paired import Difference
 from gaussprobe.reports import text
 
+_MOST_HEAD = 12  # letters in a line
+
 
 def table(*titles: str) -> Table:
     """An empty table; all columns but the first are set flush right."""
     made = Table(box=None, pad_edge=False, header_style="dim")
     for index, title in enumerate(titles):
         made.add_column(
-            plain(title),  # names of settings are no markup
+            headed(title),
             justify="right" if index else "left",
             overflow="fold",
             no_wrap=bool(index),
             min_width=None if index else 8,
         )
     return made
+
+
+def headed(title: str) -> Text:
+    """The head of a column, long names on several lines: `Layer`, `NormalNorm`."""
+    lines = [""]
+    for part in re.split(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[ ,._/-])", text.plain(title)):
+        if lines[-1] and len(lines[-1]) + len(part.rstrip()) > _MOST_HEAD:
+            lines.append("")
+        lines[-1] += part
+    return Text("\n".join(line.strip() for line in lines))
 
 
 def plain(name: str) -> Text:

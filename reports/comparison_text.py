@@ -36,6 +36,8 @@ def show(found: Comparison, console: Console) -> None:
         if pair.cost:
             console.print("\nCost of a training step", style="bold", highlight=False)
             console.print(_ratios(pair, [_cost(one) for one in pair.cost]))
+    if len(found.pairs) > 1:
+        console.print("\np of metrics is of each setting by itself, not adjusted over settings.", style="dim")
     measured = next((trial.measured for trial in found.trials if trial.sites), "")
     if measured:
         console.print(

@@ -21,8 +21,9 @@ from gaussprobe.errors import StoreError
 from gaussprobe.machine import machine
 from gaussprobe.trials.analysis import compared
 from gaussprobe.trials.kept import read
-from gaussprobe.trials.probe import Probe
+from gaussprobe.trials.probe import Probe, noise_apart
 from gaussprobe.trials.trial import trained_on
+from tests import needs
 from tests.settings import SETTINGS, build, train
 
 
@@ -208,6 +209,22 @@ def test_settings_see_the_same() -> None:
         assert torch.equal(weights, other_weights)
         assert torch.equal(after, other_after)
     assert not torch.equal(seen[3][0], seen[4][0])
+
+
+@pytest.mark.gpu
+@needs.CUDA
+def test_noise_is_apart_on_a_device() -> None:
+    """What is drawn on a device after a layer with noise is what is drawn after one without."""
+    drawn = []
+    for setting in SETTINGS.values():
+        model = build()
+        model = (model if setting is None else setting(model)).cuda().train()
+        torch.manual_seed(7)
+        x = torch.randn(16, 64).cuda()
+        with noise_apart(model, 3):
+            model(x)
+            drawn.append(torch.rand(5, device="cuda"))
+    assert torch.equal(*drawn)
 
 
 def test_a_setting_may_be_another_model() -> None:

@@ -102,7 +102,7 @@ def _pair(first: str, second: str, ended: Mapping[str, Mapping[int, Trial]], sai
         second=second,
         metrics=metrics,
         sites=_sites(first, second, ended, seeds, said),
-        robustness=summaries.robustness(first, second, a, b, seeds),
+        robustness=summaries.robustness(first, second, a, b, seeds, said),
         cost=summaries.cost(first, second, b),
     )
 

@@ -110,23 +110,27 @@ class Probe:
 
 @contextmanager
 def noise_apart(model: nn.Module, seed: int) -> Iterator[None]:
-    """Let normality normalization draw its noise from a stream of its own.
+    """Let normality normalization draw its noise from streams of its own, one for each device.
 
-    Whatever else is drawn on the CPU in training (the order of batches, dropout) is then the same with it and
-    without. On a CUDA device the noise comes from the device's generator, as dropout there does.
+    Whatever else is random in training (the order of batches, dropout) is then the same with it and without.
     """
-    stream = torch.Generator().manual_seed(seed).get_state()
-    left: list[torch.Tensor] = []
+    streams: dict[torch.device, torch.Tensor] = {}
+    left: list[list[tuple[torch.device, torch.Tensor]]] = []
 
-    def before(_module: nn.Module, _given: Any) -> None:
-        left.append(torch.get_rng_state())
-        torch.set_rng_state(stream)
+    def before(_module: nn.Module, given: tuple[Any, ...]) -> None:
+        devices = {torch.device("cpu")} | {
+            x.device for x in given if isinstance(x, torch.Tensor) and x.is_cuda
+        }
+        left.append([(device, _state(device)) for device in devices])
+        for device in devices:
+            if device not in streams:
+                streams[device] = torch.Generator(device).manual_seed(seed).get_state()
+            _set_state(device, streams[device])
 
     def after(_module: nn.Module, _given: Any, _found: Any) -> None:
-        nonlocal stream
-        if left:
-            stream = torch.get_rng_state()
-            torch.set_rng_state(left.pop())
+        for device, state in left.pop() if left else ():
+            streams[device] = _state(device)
+            _set_state(device, state)
 
     handles = []
     try:
@@ -138,6 +142,17 @@ def noise_apart(model: nn.Module, seed: int) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _state(device: torch.device) -> torch.Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_state(device: torch.device, state: torch.Tensor) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
 
 
 @contextmanager

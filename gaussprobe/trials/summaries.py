@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from gaussprobe.errors import GaussprobeWarning
 from gaussprobe.measured import Cost, Course
 from gaussprobe.paired import Ratio, adjusted, ratio
 
+_Table: TypeAlias = Mapping[int, Mapping[tuple[str, str], float]]  # changes by seed and pair of sites
 _COSTS = ("forward", "backward", "step", "saved_bytes", "peak_bytes")
 
 
@@ -34,7 +36,12 @@ def ratio_of(values: Sequence[tuple[float, float]]) -> Ratio:
 
 
 def robustness(
-    first: str, second: str, a: Mapping[int, Trial], b: Mapping[int, Trial], seeds: Sequence[int]
+    first: str,
+    second: str,
+    a: Mapping[int, Trial],
+    b: Mapping[int, Trial],
+    seeds: Sequence[int],
+    said: list[str],
 ) -> tuple[RobustnessComparison, ...]:
     """How far noise carries in two settings, at the pairs of sites that every trial has.
 
@@ -42,6 +49,7 @@ def robustness(
         first, second: names of the settings.
         a, b: their trials by seed.
         seeds: that ended in both.
+        said: what a reader must know is added.
 
     Returns:
         One to a pair of sites, in the order of the first trial; p-values adjusted over them.
@@ -53,19 +61,29 @@ def robustness(
         for trials in (a, b)
     ]
     shared = [key for key in tables[0][seeds[0]] if all(key in t[s] for t in tables for s in seeds)]
+    lost = {key for table in tables for one in table.values() for key in one} - set(shared)
+    if lost:
+        at, site = min(lost)
+        more = f", and {len(lost) - 1} more" if len(lost) > 1 else ""
+        said.append(f"noise at {at!r} read at {site!r} is missing from a trial: not compared{more}")
     found = adjusted([ratio_of([(tables[0][s][key], tables[1][s][key]) for s in seeds]) for key in shared])
     return tuple(
         RobustnessComparison(
             at=at,
             site=site,
             means={
-                name: mean_of([table[s][at, site] for s in seeds])
+                name: mean_of([table[s][at, site] for s in seeds if _finite(tables, s, (at, site))])
                 for name, table in zip((first, second), tables, strict=True)
             },
             ratio=one,
         )
         for (at, site), one in zip(shared, found, strict=True)
     )
+
+
+def _finite(tables: Sequence[_Table], seed: int, key: tuple[str, str]) -> bool:
+    """Whether both settings have a number: means are then of the seeds of the ratio."""
+    return all(math.isfinite(table[seed][key]) for table in tables)
 
 
 def cost(first: str, second: str, b: Mapping[int, Trial]) -> tuple[CostComparison, ...]:

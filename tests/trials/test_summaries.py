@@ -30,20 +30,22 @@ def test_robustness_is_a_ratio_seed_by_seed() -> None:
     """Geometric mean of ratios, in the order of the first setting, only where both were read, adjusted."""
     a = trials("a", {("n1", "n2"): [0.2, 0.4], ("n1", "output"): [0.1, 0.1], ("n1", "gone"): [1.0, 1.0]})
     b = trials("b", {("n1", "output"): [0.1, 0.4], ("n1", "n2"): [0.1, 0.1]})
-    found = summaries.robustness("a", "b", a, b, [0, 1])
+    said: list[str] = []
+    found = summaries.robustness("a", "b", a, b, [0, 1], said)
+    assert said == ["noise at 'n1' read at 'gone' is missing from a trial: not compared"]
     assert [(one.at, one.site) for one in found] == [("n1", "n2"), ("n1", "output")]
     assert found[0].ratio.ratio == pytest.approx(math.sqrt(0.5 * 0.25))
     assert found[1].ratio.ratio == pytest.approx(2)
     assert found[0].means == pytest.approx({"a": 0.3, "b": 0.1})
     smallest = min(one.ratio.pvalue for one in found)
     assert min(one.ratio.adjusted_pvalue or 0 for one in found) == pytest.approx(2 * smallest)
-    assert summaries.robustness("a", "b", a, b, []) == ()
+    assert summaries.robustness("a", "b", a, b, [], said) == ()
 
 
 def test_no_change_has_no_ratio() -> None:
     """0 where no path leads, NaN where nothing could be read: means, and the reason for no ratio."""
     a = trials("a", {("n", "dead"): [0.0, 0.0], ("n", "lost"): [math.nan, math.nan]})
-    (dead, lost) = summaries.robustness("a", "b", a, a, [0, 1])
+    (dead, lost) = summaries.robustness("a", "b", a, a, [0, 1], [])
     assert dead.means == {"a": 0.0, "b": 0.0}
     assert dead.ratio.reason == "no pair of positive numbers"
     assert math.isnan(dead.ratio.ratio)
