@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,6 +16,9 @@ from gaussprobe.paired import Difference, adjusted, difference
 
 # Numbers of sites that say how normal they are, the one to go by first: as the paper measures it.
 R2_MEASURES = ("minibatch_qq_r2", "qq_r2")
+
+# Numbers of sites that count by their mean over the outputs of normalization layers.
+NORM_MEASURES = (*R2_MEASURES, "henze_zirkler", "sliced", "adjusted_mutual_information")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,30 +87,33 @@ def by_value(sweep: Sweep, measure: str) -> tuple[Row, ...]:
 
     Args:
         sweep: any.
-        measure: a metric, or one of `R2_MEASURES`: then the mean over the outputs of normalization layers.
+        measure: a metric, or one of `NORM_MEASURES`: then the mean over the outputs of normalization layers.
     """
     first, second = sweep.settings
-    return _adjusted(
+    return adjusted_rows(
         [
-            _row(f"{point.value:g}", first, *(numbers(point.found, one, measure) for one in (first, second)))
+            paired_row(
+                f"{point.value:g}", first, *(numbers(point.found, one, measure) for one in (first, second))
+            )
             for point in sweep.points
         ]
     )
 
 
-def by_setting(found: Comparison, measure: str, *, previous: bool = False) -> tuple[Row, ...]:
-    """Each setting but the first against the first, p-values adjusted over them.
+def by_setting(found: Comparison, measure: str, *, steps: bool = False) -> tuple[Row, ...]:
+    """Each setting but the first against the first, p-values adjusted over all rows.
 
     Args:
         found: any comparison.
         measure: as for `by_value`.
-        previous: whether each is held against the one before it instead: what a step brings.
+        steps: whether each from the third on is held against the one before it too: what a step brings.
     """
     of = {name: numbers(found, name, measure) for name in found.settings}
-    pairs = [
-        (found.settings[index if previous else 0], name) for index, name in enumerate(found.settings[1:])
-    ]
-    return _adjusted([_row(name, other, of[other], of[name]) for other, name in pairs])
+    first, *others = found.settings
+    pairs = [(first, name) for name in others]
+    if steps:
+        pairs += itertools.pairwise(others)
+    return adjusted_rows([paired_row(name, other, of[other], of[name]) for other, name in pairs])
 
 
 def numbers(found: Comparison, setting: str, measure: str) -> dict[int, float]:
@@ -115,10 +122,10 @@ def numbers(found: Comparison, setting: str, measure: str) -> dict[int, float]:
     Args:
         found: a comparison.
         setting: its name.
-        measure: a metric, or one of `R2_MEASURES`, which is the mean over those sites of kind `norm` that
+        measure: a metric, or one of `NORM_MEASURES`, which is the mean over those sites of kind `norm` that
             have a finite number in every trial that ended.
     """
-    if measure not in R2_MEASURES:
+    if measure not in NORM_MEASURES:
         one = found.metrics[setting].get(measure)
         return {} if one is None else dict(zip(one.seeds, one.values, strict=True))
     names, _ = norm_sites(found, measure)
@@ -155,7 +162,25 @@ def r2_measure(comparisons: Sequence[Comparison]) -> str | None:
     return None
 
 
-def _row(label: str, against: str, first: Mapping[int, float], second: Mapping[int, float]) -> Row:
+def adjusted_rows(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """Rows with p-values adjusted over all of them, so that any false claim is rare.
+
+    Args:
+        rows: that are read together; those without a difference stay as they are.
+    """
+    known = [row.difference for row in rows if row.difference is not None]
+    corrected = iter(adjusted(known))
+    return tuple(row if row.difference is None else replace(row, difference=next(corrected)) for row in rows)
+
+
+def paired_row(label: str, against: str, first: Mapping[int, float], second: Mapping[int, float]) -> Row:
+    """A row of finite numbers by seed; the difference is on the seeds that both have.
+
+    Args:
+        label: of the second.
+        against: the name of the first.
+        first, second: by seed.
+    """
     shared = [seed for seed in first if seed in second]
     found = None
     if shared:
@@ -165,9 +190,3 @@ def _row(label: str, against: str, first: Mapping[int, float], second: Mapping[i
     return Row(
         label=label, against=against, first=summarised(first), second=summarised(second), difference=found
     )
-
-
-def _adjusted(rows: Sequence[Row]) -> tuple[Row, ...]:
-    known = [row.difference for row in rows if row.difference is not None]
-    corrected = iter(adjusted(known))
-    return tuple(row if row.difference is None else replace(row, difference=next(corrected)) for row in rows)

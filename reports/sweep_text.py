@@ -51,12 +51,13 @@ def show_settings(
     r2 = r2_measure([found])
     for measure in (metric, *([] if r2 is None else [r2])):
         _head(console, TITLES.get(measure, f"{measure}, mean (standard error)"))
-        rows = by_setting(found, measure)
-        console.print(_settings(rows, f"less {found.settings[0]}"))
+        rows = by_setting(found, measure, steps=steps)
+        others = len(found.settings) - 1
+        console.print(_settings(rows[:others], f"less {found.settings[0]}"))
         if steps:
             _head(console, f"The same, each less the one before it: {' -> '.join(found.settings)}")
-            console.print(_settings(by_setting(found, measure, previous=True), "difference", whole=False))
-    _foot(console, [found], r2, "p is adjusted over the rows (Holm).")
+            console.print(_settings([*rows[:1], *rows[others:]], "difference", whole=False))
+    _foot(console, [found], r2, "p is adjusted over all differences of a measure (Holm).")
 
 
 def _values(name: str, settings: tuple[str, str], rows: Sequence[Row]) -> Table:

