@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -124,18 +126,24 @@ def compare(
             found = run_sweep(recipe, sweep.value, epochs=epochs, progress=report, **more)
         else:
             import gaussprobe as gp
+            from gaussprobe.models.factory import importable_cwd
 
-            one = _experiment(module, recipe, epochs)
-            if recipe is not None and (ablate or sweep is not None):
-                one = _varied(one, recipe, "ablation" if sweep is None else sweep.value)
-            found = gp.compare(
-                one.build,
-                one.train,
-                settings=one.settings,
-                options=one.about,
-                progress=report,
-                **more,
-            )
+            # All along: processes of --jobs import the module anew, and `train` may import late.
+            with importable_cwd():
+                one = _experiment(module, recipe, epochs)
+                if recipe is not None and (ablate or sweep is not None):
+                    one = _varied(one, recipe, "ablation" if sweep is None else sweep.value)
+                if module is not None:
+                    _check_experiment(one, module, more["seeds"], more["jobs"])
+                with _told_what_is_kept(out):
+                    found = gp.compare(
+                        one.build,
+                        one.train,
+                        settings=one.settings,
+                        options=one.about,
+                        progress=report,
+                        **more,
+                    )
         if rank:  # the first process speaks for all
             return 0
         if html is not None:
@@ -166,6 +174,9 @@ def _check(
     """
     if (module is None) == (recipe is None):
         raise typer.BadParameter("give a module, or --recipe NAME")
+    name = re.sub(r"\.py$|:.*", "", module or "").replace("/", ".")
+    if module not in (None, name):
+        raise typer.BadParameter(f"{module!r} is not a module's name, such as {name or 'pkg.mod'}")
     asked = "--ablate" if ablate else "--sweep" if sweep is not None else ""
     if asked and recipe is None:
         raise typer.BadParameter(f"{asked} needs --recipe NAME: a module has the settings that it has")
@@ -175,6 +186,17 @@ def _check(
         raise typer.BadParameter(
             f"--html draws one comparison, and --sweep {sweep} makes several; use --json or the table"
         )
+
+
+@contextmanager
+def _told_what_is_kept(out: Path | None) -> Iterator[None]:
+    """Where an interrupted comparison is, and that it goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if out is not None:
+            say("kept", f"{os.path.relpath(out)}: the same command goes on with what has ended")
+        raise
 
 
 def _show(found: Comparison | Sweep, *, json: bool, quiet: bool, ablate: bool, in_a_row: bool) -> None:
@@ -253,6 +275,21 @@ def _varied(one: Experiment, recipe: str, name: str) -> Experiment:
     from gaussprobe.recipes.variations import variation
 
     return replace(one, settings=variation(_recipe(recipe), name), about={**one.about, "variation": name})
+
+
+def _check_experiment(one: Experiment, module: str, seeds: Sequence[int], jobs: int) -> None:
+    """Refuse what a module brings, as a mistake in it and not in this program.
+
+    Raises:
+        FactoryError: naming it.
+    """
+    from gaussprobe.compare import check
+    from gaussprobe.errors import FactoryError
+
+    try:
+        check(one.build, one.train, one.settings, seeds, jobs)
+    except ValueError as error:
+        raise FactoryError(f"{module}: {error}") from error
 
 
 def _check_takes_epochs(train: Callable[..., Any], module: str) -> None:

@@ -90,8 +90,10 @@ def compare(
         ValueError: for an argument out of its range.
         StoreError: if `store` cannot be written, or holds another comparison.
     """
+    if not isinstance(seeds, Iterable):
+        raise ValueError(f"seeds must be integers in a row, such as range(6); got {seeds!r}")
     wanted = tuple(seeds)
-    _check(build, train, settings, wanted, jobs)
+    check(build, train, settings, wanted, jobs)
     _check_measures(measures)
     plan = Plan(
         settings=tuple(settings),
@@ -185,12 +187,19 @@ def _lost(folder: Folder, setting: str, seed: int, error: BrokenProcessPool) -> 
     return found
 
 
-def _check(
-    build: object, train: object, settings: Mapping[str, Setting], seeds: tuple[int, ...], jobs: int
+def check(
+    build: object, train: object, settings: Mapping[str, Setting], seeds: Sequence[int], jobs: int
 ) -> None:
+    """Refuse arguments of `compare` that are out of their range.
+
+    Raises:
+        ValueError: naming the argument, what it must be, and what came.
+    """
     for name, value in (("build", build), ("train", train)):
         if not callable(value):
             raise ValueError(f"{name} must be a function; got {type(value).__name__}")
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"settings must be functions by name; got {type(settings).__name__}")
     if len(settings) < 2:
         raise ValueError(f"settings must be at least two, by name; got {list(settings)}")
     for name, setting in settings.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from gaussprobe.measured import Carried, Cost, Course, Quantiles
 from gaussprobe.paired import Difference, Ratio
 from gaussprobe.types import Kind, is_headline
 
+_FRAME = re.compile(r'  File "(.+)", line (\d+)')
 # Numbers of a site that are compared: attributes of `SiteNumbers`.
 MEASURES = (
     "qq_r2",
@@ -98,6 +100,23 @@ class Trial:
     command: str = ""
     notes: tuple[str, ...] = ()
     failure: str = ""
+
+    @property
+    def raised(self) -> str:
+        """What was raised, and in which line of the user's; empty where nothing was."""
+        lines = self.failure.strip().splitlines()
+        frames = [(at, found) for at, line in enumerate(lines) if (found := _FRAME.match(line))]
+        after = lines[frames[-1][0] + 1 :] if frames else lines[-1:]
+        # The source of a frame is indented; a message of several lines begins with its exception.
+        said = next((line for line in after if not line.startswith(" ")), "".join(lines[-1:]))
+        own = [found for _, found in frames if _is_users(Path(found[1]))]
+        return f"{said} ({Path(own[-1][1]).name}, line {own[-1][2]})" if own else said
+
+
+def _is_users(path: Path) -> bool:
+    """Whether a frame is of neither an installed package nor this one."""
+    installed = {"site-packages", "dist-packages"} & set(path.parts)
+    return path.is_absolute() and not installed and not path.is_relative_to(Path(__file__).parent)
 
 
 @dataclass(frozen=True, kw_only=True)

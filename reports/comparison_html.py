@@ -113,7 +113,7 @@ def _failure(trial: Trial) -> _Failure:
     lines = [text.plain(line) for line in trial.failure.strip().splitlines()]
     return _Failure(
         trial=trial,
-        last=lines[-1] if lines else "no traceback",
+        last=text.plain(trial.raised) or "no traceback",
         lines=Markup("\n").join(escape(line) for line in lines),
     )
 

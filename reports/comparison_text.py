@@ -22,10 +22,12 @@ def show(found: Comparison, console: Console) -> None:
         console: where to.
     """
     settings = " against ".join(reversed(found.settings))
-    console.print(cells.plain(f"{settings}, {cells.seeds(found)}"))
+    failed = f", {len(found.failed)} of {len(found.trials)} trials failed" if found.failed else ""
+    console.print(cells.plain(f"{settings}, {cells.seeds(found)}{failed}"))
     for pair in found.pairs:
-        console.print("\nMetrics, mean (standard error)", style="bold", highlight=False)
-        console.print(_metrics(found, pair))
+        if found.metrics[pair.first] or found.metrics[pair.second]:
+            console.print("\nMetrics, mean (standard error)", style="bold", highlight=False)
+            console.print(_metrics(found, pair))
         if any(site.headline for site in pair.sites):
             console.print("\nQ-Q R^2 of sites, median over units", style="bold", highlight=False)
             console.print(_sites(pair))

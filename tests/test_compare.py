@@ -262,7 +262,9 @@ def test_a_failure_is_kept_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert (failed.setting, failed.seed) == ("BatchNormalNorm", 1)
     assert "Traceback" in failed.failure
     assert 'raise RuntimeError("loss is NaN")' in failed.failure
-    assert "BatchNormalNorm, seed 1: RuntimeError: loss is NaN" in found.warnings
+    assert found.warnings[0].startswith(
+        "BatchNormalNorm, seed 1: RuntimeError: loss is NaN (test_compare.py, line "
+    )
     assert found.metrics["BatchNormalNorm"]["score"].seeds == (0, 2)
     assert found.pairs[0].metrics["score"].n_seeds == 2
     broken = False
@@ -405,6 +407,8 @@ def test_odd_trainings() -> None:
         ({"settings": {"a": None, "": None}}, "settings must have names"),
         ({"seeds": [1, 1]}, r"distinct integers, not negative, one at least; got \[1, 1\]"),
         ({"seeds": []}, r"one at least; got \[\]"),
+        ({"seeds": 3}, r"seeds must be integers in a row, such as range\(6\); got 3"),
+        ({"settings": [None, build]}, "settings must be functions by name; got list"),
         ({"seeds": [-1]}, r"got \[-1\]"),
         ({"measures": ["speed"]}, "among minibatches, pairs, robustness, cost, in a list; got 'speed'"),
         ({"measures": "cost"}, "in a list; got 'cost'"),

@@ -67,7 +67,7 @@ def step_cost(
 
 def _check(models: Any, repeats: Any, warmup: Any) -> None:
     if not isinstance(models, Mapping) or not models:
-        raise ValueError(f"models must be one module at least, by name; got {models!r:.80}")
+        raise ValueError(f"models must be one module at least, by name; got {type(models).__name__}")
     for name, module in models.items():
         if not isinstance(name, str) or not isinstance(module, nn.Module):
             raise ValueError(f"models must be modules by name; got {name!r}: {type(module).__name__}")

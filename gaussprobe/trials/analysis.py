@@ -38,7 +38,7 @@ def compared(
     ended = {name: {t.seed: t for t in trials if t.setting == name and not t.failure} for name in settings}
     for trial in trials:
         if trial.failure:
-            said.append(f"{trial.setting}, seed {trial.seed}: {trial.failure.strip().splitlines()[-1]}")
+            said.append(f"{trial.setting}, seed {trial.seed}: {trial.raised}")
     for note in dict.fromkeys(note for trial in trials for note in trial.notes):
         where = [f"{t.setting} {t.seed}" for t in trials if note in t.notes]
         said.append(f"{note} (in {_listed(where)})")

@@ -110,10 +110,17 @@ class Folder:
             raise _refusal(place, error) from error
 
     def keep(self, trial: Trial) -> None:
-        """Write a trial's result, whole or not at all."""
-        replace_file(
-            self.result(trial.setting, trial.seed), _dump({"schema": _SCHEMA, **dataclasses.asdict(trial)})
-        )
+        """Write a trial's result, whole or not at all.
+
+        Raises:
+            StoreError: if it cannot be written.
+        """
+        path = self.result(trial.setting, trial.seed)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)  # its process may have ended before it began
+        except OSError as error:
+            raise _refusal(path.parent, error) from error
+        replace_file(path, _dump({"schema": _SCHEMA, **dataclasses.asdict(trial)}))
 
     def trial(self, setting: str, seed: int) -> Trial | None:
         """A trial's result; None for one that did not end."""

@@ -87,8 +87,39 @@ def test_a_seed_that_fails(experiment: Path, capsys: pytest.CaptureFixture[str])
     (failed,) = found["failed"]
     assert (failed["setting"], failed["seed"]) == ("b", 1)
     assert "Traceback" in failed["traceback"]
-    assert "b, seed 1: ArithmeticError: loss is infinite" in said.err
+    assert "b, seed 1: ArithmeticError: loss is infinite (failing.py, line 8)" in said.err
     assert found["paired"]["score"]["n_seeds"] == 2
+
+
+LATE = """
+def train(model, probe, seed):
+    import beside
+    if seed == beside.BROKEN:
+        raise ValueError("first\\nsecond")
+"""
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_modules_of_the_current_directory(
+    experiment: Path, capsys: pytest.CaptureFixture[str], jobs: str
+) -> None:
+    """Found by every process, and by imports within `train`; a failure is told with its place."""
+    name = f"late{jobs}"
+    (experiment / f"{name}.py").write_text("from tests.settings import build\n" + LATE)
+    (experiment / "beside.py").write_text("BROKEN = 1")
+    assert main(["compare", name, "--seeds", "2", "--jobs", jobs]) == 1
+    said = capsys.readouterr()
+    assert f"as built, seed 1: ValueError: first ({name}.py, line 6)" in said.err
+    assert "seed 0:" not in said.err
+    assert "gaussianized against as built, 2 seeds, 2 of 4 trials failed\n" in said.out
+    assert "Metrics" not in said.out
+
+
+def test_interrupted(experiment: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 130; where what has ended is kept, and how to go on."""
+    write(experiment, "broken_off", "def build(): raise KeyboardInterrupt")
+    assert main(["compare", "broken_off", "--out", "kept"]) == 130
+    assert "kept: kept: the same command goes on" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,6 +140,9 @@ def test_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
             "there is no recipe 'minst'; there are mnist5k-cnn, mnist5k-vit, digits-mlp",
         ),
         (["nowhere"], "there is no module 'nowhere'"),
+        (["runs/plain.py"], "'runs/plain.py' is not a module's name, such as runs.plain"),
+        (["plain:build"], "'plain:build' is not a module's name, such as plain"),
+        (["alone"], "error: alone: settings must be at least two, by name; got ['only']"),
         (["plain", "--epochs", "3"], "plain:train takes no `epochs`"),
         (["--recipe", "digits-mlp", "--out", "thesis"], "thesis holds no comparison"),
     ],
@@ -117,7 +151,9 @@ def test_bad_input(
     experiment: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     """Said in a line or two, exit 2, nothing lost."""
-    (experiment / "plain.py").write_text("def build(): ...\ndef train(model, probe, seed): ...\n")
+    plain = "def build(): ...\ndef train(model, probe, seed): ...\n"
+    (experiment / "plain.py").write_text(plain)
+    (experiment / "alone.py").write_text(plain + "settings = {'only': None}")
     (experiment / "thesis").mkdir()
     (experiment / "thesis" / "chapter.tex").write_text("mine")
     assert main(["compare", *arguments]) == 2

@@ -118,7 +118,8 @@ def test_nothing_to_show() -> None:
     """Trials that failed all."""
     failed = [Trial(setting=s, seed=0, failure="Traceback\nE: no") for s in "ab"]
     found = compared("ab", [0], failed, {})
-    assert shown(found).startswith("b against a, 1 seed\n")
+    assert shown(found).startswith("b against a, 1 seed, 2 of 2 trials failed\n")
+    assert found.warnings[:2] == ("a, seed 0: E: no", "b, seed 0: E: no")
     assert json.loads(comparison_json.dumps(found))["sites"] == []
 
 
