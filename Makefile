@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.made
 
-.PHONY: demo test lint fuzz bench bench-gpu calibrate tables clean
+.PHONY: demo test lint fuzz bench bench-gpu calibrate results tables clean
 
 demo: $(STAMP)
 	$(BIN)/gaussprobe demo --out build/demo
@@ -38,6 +38,10 @@ calibrate: $(STAMP)
 	$(BIN)/python -m tests.calibration.verdicts --out docs/method.md
 	$(BIN)/python -m tests.calibration.normality --out docs/normality.md
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.calibration.events --out docs/events.md
+
+# The recipes of `compare`, their ablation and sweeps, into docs/ (an hour on two free cores; goes on where it was).
+results: $(STAMP)
+	$(BIN)/python -m docs.examples.results --jobs 2 --out build/results --page docs/results.md
 
 # The Monte Carlo tables shipped in gaussprobe/stats/data.
 tables: $(STAMP)
