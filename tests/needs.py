@@ -33,5 +33,5 @@ def asset(name: str) -> Any:
 
 
 def forgivable(reason: str) -> bool:
-    """Whether no installation could have given what a skipped test lacks."""
-    return MACHINE in reason
+    """Whether no installation could have given what a skipped test lacks, or `make test` leaves it out."""
+    return MACHINE in reason or "--benchmark-skip active" in reason

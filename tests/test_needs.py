@@ -20,6 +20,7 @@ def skipped(reason: str) -> pytest.TestReport:
         ("needs wandb, of the extra dev, which is not installed", "1", "failed"),
         ("needs wandb, of the extra dev, which is not installed", "", "skipped"),
         ("no reason", "1", "failed"),
+        ("Skipping benchmark (--benchmark-skip active).", "1", "skipped"),
     ],
 )
 def test_only_the_machine_is_an_excuse(

@@ -16,6 +16,7 @@ from gaussprobe.errors import DataError, ForwardError, GaussprobeWarning
 from gaussprobe.measures import cost
 from gaussprobe.measures.cost import step_cost
 from gaussprobe.recipes.networks import build_mnist5k_cnn
+from tests import needs
 from tests.capture.test_identity import assert_same, state
 
 
@@ -333,7 +334,7 @@ def test_arguments_out_of_range(arguments: dict[str, Any], message: str) -> None
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs.CUDA
 def test_peak_is_that_of_the_device() -> None:
     """At the peak there are the saved tensors at least, and one gradient as large as the largest."""
     model, x = (

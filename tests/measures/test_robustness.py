@@ -29,6 +29,7 @@ from gaussprobe.measured import Carried
 from gaussprobe.measures import places
 from gaussprobe.measures.robustness import add_noise, noise_robustness, squared_change
 from gaussprobe.recipes.networks import build_mnist5k_cnn, build_mnist5k_vit
+from tests import needs
 from tests.capture.test_identity import assert_same, state
 from tests.networks import Residual, SharedFunctional
 
@@ -596,7 +597,7 @@ def test_change_is_of_ratios(n: int, k: int, seed: int) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@needs.CUDA
 def test_cuda_is_its_closed_form() -> None:
     """On a GPU the noise has its level too, and the generators there are as before."""
     model, x = linear_chain(12, 20, 16), torch.randn(400, 12, dtype=torch.float64)
