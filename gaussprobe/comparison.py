@@ -229,7 +229,7 @@ class CourseSummary:
     se: tuple[float, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Comparison:
     """Settings side by side on the same seeds.
 
@@ -252,6 +252,10 @@ class Comparison:
     courses: Mapping[str, tuple[CourseSummary, ...]] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     description: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        names, n = " against ".join(reversed(self.settings)), len(self.seeds)
+        return f"<Comparison of {names}: {n} seed{'' if n == 1 else 's'}, {len(self.failed)} trials failed>"
 
     @property
     def failed(self) -> tuple[Trial, ...]:

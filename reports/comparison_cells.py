@@ -23,7 +23,6 @@ def table(*titles: str) -> Table:
             headed(title),
             justify="right" if index else "left",
             overflow="fold",
-            no_wrap=bool(index),
             min_width=None if index else 8,
         )
     return made

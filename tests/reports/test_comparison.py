@@ -114,6 +114,16 @@ def test_names_of_settings_are_text() -> None:
     assert "[bold]a[/" in text
 
 
+def test_narrow_tables_fold() -> None:
+    """In a terminal too narrow for them numbers go on in the next line: no digit is cut off."""
+    found = compared("ab", range(2), [trial(s, k, 0.9 + 0.0123 * k, 0.9) for s in "ab" for k in range(2)], {})
+    text = re.sub(r"\s", "", shown(found, width=44))
+    wide = shown(found, width=200)
+    digits = [text.count(digit) for digit in "0123456789"]
+    assert digits == [wide.count(digit) for digit in "0123456789"]
+    assert repr(found) == "<Comparison of b against a: 2 seeds, 0 trials failed>"
+
+
 def test_nothing_to_show() -> None:
     """Trials that failed all."""
     failed = [Trial(setting=s, seed=0, failure="Traceback\nE: no") for s in "ab"]
