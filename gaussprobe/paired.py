@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias, TypeVar
 
@@ -19,25 +19,20 @@ Floats: TypeAlias = "npt.NDArray[np.float64]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Difference:
-    """The mean of differences on the same seeds.
+class OverSeeds:
+    """What is known of two settings from their numbers on the same seeds.
 
     Args:
-        mean: of them.
-        low, high: its interval; NaN where there is none.
-        pvalue: of no difference; NaN likewise.
-        effect: the mean in standard deviations of the differences, corrected for their number; NaN where
-            there are fewer than three.
-        n_seeds: differences.
+        low, high: interval of the estimate; NaN where there is none.
+        pvalue: of settings that are alike; NaN likewise.
+        n_seeds: pairs of numbers.
         adjusted_pvalue: over all that were compared together; None where that was one.
         reason: why there is no interval; empty where there is.
     """
 
-    mean: float
     low: float
     high: float
     pvalue: float
-    effect: float
     n_seeds: int
     adjusted_pvalue: float | None = None
     reason: str = ""
@@ -46,6 +41,34 @@ class Difference:
     def corrected_pvalue(self) -> float:
         """The p-value to go by: adjusted where several were compared together."""
         return self.pvalue if self.adjusted_pvalue is None else self.adjusted_pvalue
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference(OverSeeds):
+    """The mean of differences on the same seeds.
+
+    Args:
+        mean: of them.
+        effect: the mean in standard deviations of the differences, corrected for their number; NaN where
+            there are fewer than three.
+    """
+
+    mean: float
+    effect: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio(OverSeeds):
+    """The geometric mean of ratios on the same seeds.
+
+    Args:
+        ratio: it.
+    """
+
+    ratio: float
+
+
+Compared = TypeVar("Compared", Difference, Ratio)
 
 
 def difference(first: Sequence[float], second: Sequence[float], *, level: float = 0.95) -> Difference:
@@ -123,33 +146,6 @@ def _students(d: Floats, *, rounding: float, level: float) -> Difference:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ratio:
-    """The geometric mean of ratios on the same seeds.
-
-    Args:
-        ratio: it.
-        low, high: its interval; NaN where there is none.
-        pvalue: of a ratio of 1; NaN likewise.
-        n_seeds: ratios.
-        adjusted_pvalue: over all that were compared together; None where that was one.
-        reason: why there is no interval; empty where there is.
-    """
-
-    ratio: float
-    low: float
-    high: float
-    pvalue: float
-    n_seeds: int
-    adjusted_pvalue: float | None = None
-    reason: str = ""
-
-    @property
-    def corrected_pvalue(self) -> float:
-        """The p-value to go by: adjusted where several were compared together."""
-        return self.pvalue if self.adjusted_pvalue is None else self.adjusted_pvalue
-
-
 def ratio(first: Sequence[float], second: Sequence[float], *, level: float = 0.95) -> Ratio:
     """Geometric mean of `second / first` over seeds: `difference` of the logarithms.
 
@@ -187,7 +183,15 @@ def ratio(first: Sequence[float], second: Sequence[float], *, level: float = 0.9
     )
 
 
-Compared = TypeVar("Compared", Difference, Ratio)
+def quietly(
+    compare: Callable[[Sequence[float], Sequence[float]], Compared],
+    first: Sequence[float],
+    second: Sequence[float],
+) -> Compared:
+    """`difference` or `ratio` for tables that show the reason of a missing interval: without a warning."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GaussprobeWarning)
+        return compare(first, second)
 
 
 def adjusted(differences: Sequence[Compared]) -> list[Compared]:

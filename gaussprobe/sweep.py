@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gaussprobe.comparison import Comparison, MetricSummary, Trial, summarised
-from gaussprobe.errors import GaussprobeWarning
-from gaussprobe.paired import Difference, adjusted, difference
+from gaussprobe.paired import Difference, adjusted, difference, quietly
 
 # Numbers of sites that say how normal they are, the one to go by first: as the paper measures it.
 R2_MEASURES = ("minibatch_qq_r2", "qq_r2")
@@ -184,9 +182,7 @@ def paired_row(label: str, against: str, first: Mapping[int, float], second: Map
     shared = [seed for seed in first if seed in second]
     found = None
     if shared:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", GaussprobeWarning)  # its reason is kept
-            found = difference([first[seed] for seed in shared], [second[seed] for seed in shared])
+        found = quietly(difference, [first[seed] for seed in shared], [second[seed] for seed in shared])
     return Row(
         label=label, against=against, first=summarised(first), second=summarised(second), difference=found
     )

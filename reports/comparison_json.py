@@ -77,4 +77,5 @@ def difference(one: Difference | Ratio) -> dict[str, Any]:
     left = {"reason"} if not one.reason else set()
     left |= {"adjusted_pvalue"} if one.adjusted_pvalue is None else set()
     found: dict[str, Any] = strict({name: value for name, value in asdict(one).items() if name not in left})
-    return found
+    main = "ratio" if isinstance(one, Ratio) else "mean"
+    return {main: found.pop(main), **found}

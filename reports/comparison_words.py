@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Sequence
 
 from markupsafe import Markup
 
 from gaussprobe.comparison import Comparison, Pair, SiteComparison, Trial
-from gaussprobe.errors import GaussprobeWarning
-from gaussprobe.paired import Difference, Ratio, difference
+from gaussprobe.paired import Difference, Ratio, difference, quietly
 from gaussprobe.reports import text
 from gaussprobe.reports.folding import shortened
 from gaussprobe.reports.page import breakable, typeset
@@ -134,10 +132,7 @@ def mean_r2(found: Comparison, pair: Pair) -> tuple[float, float, Difference] | 
         tables = [{one.site: one.qq_r2 for one in trial.sites} for trial in trials]
         both.append(tuple(sum(table[name] for name in names) / len(names) for table in tables))
     first, second = ([values[index] for values in both] for index in (0, 1))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", GaussprobeWarning)  # its reason is said
-        apart = difference(first, second)
-    return sum(first) / len(first), sum(second) / len(second), apart
+    return sum(first) / len(first), sum(second) / len(second), quietly(difference, first, second)
 
 
 def sentences(found: Comparison, pair: Pair) -> list[Markup]:

@@ -61,6 +61,15 @@ def _seeded() -> None:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """torch on one thread: small tensors are no work for several, which would wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Where a run is written."""
     return tmp_path / "run.sqlite"

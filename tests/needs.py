@@ -6,7 +6,9 @@ a skip for any other reason fails (`tests/conftest.py`).
 
 from __future__ import annotations
 
+import ctypes
 import os
+import shutil
 from typing import Any
 
 import pytest
@@ -30,6 +32,22 @@ def asset(name: str) -> Any:
     return pytest.importorskip(
         name, reason=f"needs {name}, of requirements-assets.txt, which is not installed", exc_type=ImportError
     )
+
+
+def program(name: str) -> str:
+    """Where a program of the system is."""
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"needs {name} on the path")
+    return found
+
+
+def library_function(name: str) -> Any:
+    """A function of the C library."""
+    found = getattr(ctypes.CDLL(None), name, None)
+    if found is None:
+        pytest.skip(f"{MACHINE}{name} in its C library")
+    return found
 
 
 def forgivable(reason: str) -> bool:

@@ -27,15 +27,6 @@ from tests import needs
 from tests.settings import SETTINGS, build, train
 
 
-@pytest.fixture
-def one_thread() -> Any:
-    """torch on one thread."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def numbers(found: Comparison) -> list[object]:
     """Everything that should not depend on when and how a comparison was run."""
     return [

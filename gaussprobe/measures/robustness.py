@@ -14,19 +14,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from gaussprobe import borrow, models, passes
+from gaussprobe import passes
 from gaussprobe.errors import (
     CaptureError,
     ForwardError,
     GaussprobeError,
     GaussprobeWarning,
     SelectionError,
-    SyntheticInputWarning,
     first_line,
 )
 from gaussprobe.measured import OUTPUT, Carried
 from gaussprobe.measures import opened, places
-from gaussprobe.scan import SYNTHETIC
 from gaussprobe.types import Site, is_headline
 
 _UNUSABLE = "a norm of 0, or values that are not finite"
@@ -75,7 +73,7 @@ def noise_robustness(
         warning; the change is NaN where that leaves none.
 
     Raises:
-        ValueError: for an argument out of its range.
+        ValueError: for an argument out of its range, or without batches.
         DataError: if the data cannot be had.
         SelectionError: if a pattern matches no site, or names one that is not the output of a module.
         CaptureError: if there is no site to add noise at.
@@ -90,12 +88,8 @@ def noise_robustness(
     """
     _check(model, level, draws, max_examples, seed)
     wanted = {"at": _patterns("at", at), "sites": _patterns("sites", sites)}
-    with borrow.isolated_rng(seed, borrow.cuda_devices(model, None)):
-        images = models.image_options(None, None, None)
-        inputs = passes.open_inputs(batches, model, None, seed, None, images)
-        if inputs.description.get("synthetic"):
-            warnings.warn(SYNTHETIC, SyntheticInputWarning, stacklevel=2)
-        walk = iter(inputs.batches)
+    with opened.opened(model, batches, batch_size=None, seed=seed) as found:
+        walk = iter(found.inputs.batches)
         first = next(walk)
         routes = _routes(places.sites(model, first), wanted["at"], wanted["sites"])
         study = _Study(model=model, routes=routes, level=level, draws=draws, seed=seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
 from gaussprobe.comparison import (
@@ -16,8 +15,7 @@ from gaussprobe.comparison import (
     Trial,
     summarised,
 )
-from gaussprobe.errors import GaussprobeWarning
-from gaussprobe.paired import Difference, adjusted, difference
+from gaussprobe.paired import Difference, adjusted, difference, quietly
 from gaussprobe.trials import summaries
 from gaussprobe.trials.summaries import mean_of
 from gaussprobe.types import is_headline
@@ -114,9 +112,7 @@ def _difference(values: Sequence[tuple[float | None, float | None]]) -> Differen
     ]
     if not kept:
         return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", GaussprobeWarning)  # its reason is kept
-        return difference([x for x, _ in kept], [y for _, y in kept])
+    return quietly(difference, [x for x, _ in kept], [y for _, y in kept])
 
 
 def _sites(

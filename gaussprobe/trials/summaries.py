@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 
 from gaussprobe.comparison import CostComparison, CourseSummary, RobustnessComparison, Trial
-from gaussprobe.errors import GaussprobeWarning
 from gaussprobe.measured import Cost, Course
-from gaussprobe.paired import Ratio, adjusted, ratio
+from gaussprobe.paired import Ratio, adjusted, quietly, ratio
 
 _Table: TypeAlias = Mapping[int, Mapping[tuple[str, str], float]]  # changes by seed and pair of sites
 _COSTS = ("forward", "backward", "step", "saved_bytes", "peak_bytes")
@@ -30,9 +28,7 @@ def ratio_of(values: Sequence[tuple[float, float]]) -> Ratio:
             n_seeds=0,
             reason="no pair of positive numbers",
         )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", GaussprobeWarning)  # its reason is kept
-        return ratio([x for x, _ in kept], [y for _, y in kept])
+    return quietly(ratio, [x for x, _ in kept], [y for _, y in kept])
 
 
 def robustness(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -40,9 +39,7 @@ _MMAP_MAX, _TRIM_THRESHOLD = -4, -1  # of mallopt, in malloc.h
 @pytest.fixture(autouse=True, scope="module")
 def pinned() -> Iterator[None]:
     """Memory that was freed is used again, not given back: as in a training that has run for a while."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        pytest.skip(needs.MACHINE + "mallopt in its C library")
+    mallopt = needs.library_function("mallopt")
     mallopt(_MMAP_MAX, 0)
     mallopt(_TRIM_THRESHOLD, 2**31 - 1)
     yield

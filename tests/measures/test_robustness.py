@@ -22,7 +22,6 @@ from gaussprobe.errors import (
     ForwardError,
     GaussprobeWarning,
     SelectionError,
-    SyntheticInputWarning,
     UnsupportedError,
 )
 from gaussprobe.measured import Carried
@@ -34,15 +33,7 @@ from tests.capture.test_identity import assert_same, state
 from tests.networks import Residual, SharedFunctional
 
 LEVEL = 0.3
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Tensors this small are no work for several: threads would wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def linear_chain(*widths: int) -> nn.Sequential:
@@ -522,9 +513,9 @@ def test_programs_are_refused() -> None:
         noise_robustness(program, torch.randn(8, 4))
 
 
-def test_made_up_inputs_are_told() -> None:
-    """Without data it runs on made-up inputs, loudly, as a scan does."""
-    with pytest.warns(SyntheticInputWarning, match="SYNTHETIC"):
+def test_nothing_is_made_up() -> None:
+    """Without data it is refused, as by the other measures."""
+    with pytest.raises(ValueError, match="batches must be given"):
         noise_robustness(nn.Sequential(nn.Linear(4, 4)), None)
 
 
