@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gaussprobe.version import __version__
 
 if TYPE_CHECKING:
-    from gaussprobe import measures, nn, stats
+    from gaussprobe import measures, nn, signal, stats
     from gaussprobe.compare import compare
     from gaussprobe.scan import scan
     from gaussprobe.store import load
@@ -32,11 +32,12 @@ __all__ = [
     "measures",
     "nn",
     "scan",
+    "signal",
     "stats",
     "watch",
 ]
 
-_ROOMS = ("measures", "nn", "stats")
+_ROOMS = ("measures", "nn", "signal", "stats")
 _HOMES = {
     "GofResult": "gaussprobe.types",
     "LayerScore": "gaussprobe.types",

@@ -1,0 +1,80 @@
+"""Where a weight and bias variance lie with respect to the Edge of Chaos: records that reports read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+Phase: TypeAlias = Literal["ordered", "chaotic", "edge", "undetermined"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhasePoint:
+    """What the maps of infinitely wide networks do at one setting.
+
+    Args:
+        activation: what it was called.
+        sigma_w, sigma_b: standard deviations of weights (before the division by the root of fan-in) and
+            biases.
+        fixed_point: variance of pre-activations that the variance map keeps, the one it tends to from
+            variance 1; 0 and infinity are possible; NaN where there is none.
+        chi1: slope of the correlation map at correlation 1, there.
+        correlation_fixed_point: correlation that two different inputs tend to.
+        variance_depth: layers in which the distance to the fixed point falls by e; infinity on the edge.
+        correlation_depth: the same for the correlation.
+        phase: `"ordered"` for chi1 < 1, `"chaotic"` for chi1 > 1.
+        reason: why numbers are NaN, or what is special; empty where nothing is.
+    """
+
+    activation: str
+    sigma_w: float
+    sigma_b: float
+    fixed_point: float
+    chi1: float
+    correlation_fixed_point: float
+    variance_depth: float
+    correlation_depth: float
+    phase: Phase
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """The Edge of Chaos of an activation at one sd of biases.
+
+    Args:
+        activation: what it was called.
+        sigma_w: at which chi1 is 1; NaN where there is none.
+        sigma_b: as given.
+        fixed_point: of the variance map, there; NaN where every variance is one.
+        chi1: there, as computed from `sigma_w` and `fixed_point`.
+        reason: why there is none, or what is special; empty where nothing is.
+    """
+
+    activation: str
+    sigma_w: float
+    sigma_b: float
+    fixed_point: float
+    chi1: float
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseDiagram:
+    """Settings on a grid, and the edge between the phases.
+
+    Args:
+        activation: what it was called.
+        sigma_w: of the columns.
+        sigma_b: of the rows.
+        chi1, fixed_point, correlation_depth: rows of columns.
+        edge: the edge at each of `sigma_b`.
+    """
+
+    activation: str
+    sigma_w: tuple[float, ...]
+    sigma_b: tuple[float, ...]
+    chi1: tuple[tuple[float, ...], ...]
+    fixed_point: tuple[tuple[float, ...], ...]
+    correlation_depth: tuple[tuple[float, ...], ...]
+    edge: tuple[Edge, ...]

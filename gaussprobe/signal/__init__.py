@@ -1,0 +1,12 @@
+"""Signals in random networks: the laws of pre-activations over draws of the weights, the Edge of Chaos.
+
+Wolinski & Arbel (2025), Gaussian Pre-Activations in Neural Networks: Myth or Reality?, TMLR,
+arXiv:2205.12379.
+"""
+
+from gaussprobe.signal.activations import Activation, activation
+
+__all__ = [
+    "Activation",
+    "activation",
+]
