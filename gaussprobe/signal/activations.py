@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,9 @@ _NAMED: Mapping[str, tuple[Function, tuple[float, ...]]] = {
     "hardswish": (F.hardswish, (-3.0, 3.0)),
 }
 
+# The activation that goes with weights of a Weibull law of shape theta.
+_PHI: Mapping[str, Literal["odd", "positive"]] = {"phi:": "odd", "phi+:": "positive"}
+
 # Where a function is tried: both sides of 0, large and small.
 _PROBE = (-30.0, -3.0, -1.1, -0.4, -1e-3, 0.0, 1e-3, 0.4, 1.1, 3.0, 30.0)
 
@@ -61,15 +64,15 @@ class Activation:
 
 
 def names() -> tuple[str, ...]:
-    """Activations that go by a name, in the order they are told of."""
-    return tuple(_NAMED)
+    """Activations that go by a name, in the order they are told of; THETA stands for a number."""
+    return (*_NAMED, *(f"{prefix}THETA" for prefix in _PHI))
 
 
 def activation(given: str | Function | Activation) -> Activation:
     """An activation by name, or a function or a module of one's own.
 
     Args:
-        given: a name as `"relu"`; `"pkg.mod:fn"` for a function of a tensor, or something that
+        given: a name as `"relu"` or `"phi:3"`; `"pkg.mod:fn"` for a function of a tensor, or something that
             makes a module without arguments; or the function or the module itself.
 
     Returns:
@@ -93,12 +96,27 @@ def activation(given: str | Function | Activation) -> Activation:
 
 
 def _by_name(name: str) -> Activation:
+    for prefix, kind in _PHI.items():
+        if name.startswith(prefix):
+            return Activation(name=name, function=_phi(name, prefix, kind))
     if ":" in name:
         found = load_object(name)
         return Activation(name=name, function=found() if isinstance(found, type) else found)
     known_name("activation", name, names())
     function, kinks = _NAMED[name]
     return Activation(name=name, function=function, kinks=kinks)
+
+
+def _phi(name: str, prefix: str, kind: Literal["odd", "positive"]) -> Function:
+    from gaussprobe.nn import GaussianPreserving
+
+    try:
+        theta = float(name.removeprefix(prefix))
+    except ValueError:
+        raise ValueError(
+            f"activation must have a number after {prefix}, as {prefix}3; got {name!r}"
+        ) from None
+    return GaussianPreserving(theta, kind)
 
 
 def _called(given: Function) -> str:

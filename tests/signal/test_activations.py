@@ -10,10 +10,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from gaussprobe.errors import FactoryError
+from gaussprobe.nn import GaussianPreserving
 from gaussprobe.signal.activations import Activation, activation, names
 
+# Every name, with a number where one is asked for.
+NAMES = [name.replace("THETA", "2.5") for name in names()]
 
-@pytest.mark.parametrize("name", names())
+
+@pytest.mark.parametrize("name", NAMES)
 def test_names(name: str) -> None:
     """Every name gives a function that was tried, kept under its name."""
     made = activation(name)
@@ -22,7 +26,7 @@ def test_names(name: str) -> None:
     assert made(x).shape == x.shape
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", NAMES)
 def test_kinks_are_where_slopes_jump(name: str) -> None:
     """The slope jumps at each kink that is told of, and nowhere else; elu with alpha 1 alone bends there."""
     made = activation(name)
@@ -32,6 +36,20 @@ def test_kinks_are_where_slopes_jump(name: str) -> None:
     for kink in made.kinks:
         assert name == "elu" or (jumps - kink).abs().min() < 2e-3
     assert all(min(abs(float(jump) - kink) for kink in made.kinks) < 2e-3 for jump in jumps)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("phi:3", "odd"), ("phi+:1e2", "positive")])
+def test_phi_with_a_number(name: str, kind: str) -> None:
+    """The number is theta, the sign the kind."""
+    made = activation(name)
+    assert made.name == name
+    assert isinstance(made.function, GaussianPreserving)
+    assert (made.function.theta, made.function.kind) == (float(name.split(":")[1]), kind)
+
+
+def test_phi_is_told_of_last() -> None:
+    """After the names that need no number."""
+    assert names()[-2:] == ("phi:THETA", "phi+:THETA")
 
 
 @pytest.mark.parametrize("given", [F.silu, nn.Hardswish(), nn.PReLU(), lambda x: x**3, "torch:atan", nn.ReLU])
@@ -64,6 +82,11 @@ def test_one_that_was_made_is_taken_as_it_is() -> None:
         (lambda x: 3, "made int"),
         (lambda x: x > 0, "real numbers; <lambda> gave torch.bool"),
         (lambda x: 1 / 0, "ZeroDivisionError"),
+        ("phi:", "a number after phi:, as phi:3; got 'phi:'"),
+        ("phi:THETA", "a number after phi:, as phi:3; got 'phi:THETA'"),
+        ("phi+:three", r"a number after phi\+:, as phi\+:3; got 'phi\+:three'"),
+        ("phi:2", "theta must be a finite number above 2"),
+        ("phi+:nan", "theta must be a finite number above 2"),
         ("rleu", "did you mean 'relu'"),
         (3, "got int"),
         (None, "got NoneType"),
