@@ -76,6 +76,9 @@ class Correlation:
         correlation: `E[z_a z_b] / sqrt(E[z_a^2] E[z_b^2])`, over draws and units.
         low, high: 95 % interval, by a jackknife over groups of draws.
         cosine: mean over networks of the cosine between the layer's two vectors of pre-activations.
+        n_undefined: networks in which one of the vectors is 0 and has no direction: `cosine` is the mean over
+            the others.
+        reason: why numbers are NaN; empty where none is.
     """
 
     layer: int
@@ -83,6 +86,8 @@ class Correlation:
     low: float
     high: float
     cosine: float
+    n_undefined: int = 0
+    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -6,12 +6,9 @@ arXiv:2205.12379.
 
 from gaussprobe.signal.activations import Activation, activation
 from gaussprobe.signal.propagate import propagate
-from gaussprobe.signal.weights import WeightLaw, weight_law
 
 __all__ = [
     "Activation",
-    "WeightLaw",
     "activation",
     "propagate",
-    "weight_law",
 ]

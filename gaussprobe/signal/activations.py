@@ -132,7 +132,7 @@ def _check(made: Activation) -> None:
     Raises:
         ValueError: naming it.
     """
-    x = torch.tensor(_PROBE)
+    x = torch.tensor(_PROBE, dtype=torch.float32, device="cpu")
     try:
         whole, again = made.function(x.clone()), made.function(x.clone())
         each = [made.function(x[i : i + 1].clone()) for i in range(len(x))]

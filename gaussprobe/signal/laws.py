@@ -73,9 +73,9 @@ def measure(firsts: torch.Tensor, widths: Sequence[int]) -> tuple[LayerLaw, ...]
     rows = {name: value.tolist() for name, value in numbers.items()}
     tests = {name: (one.statistic.tolist(), one.pvalue.tolist()) for name, one in tested.items()}
     quantiles, is_constant = against_known["at"].tolist(), found["constant"].tolist()
+    n_nonfinite = (~torch.isfinite(firsts)).sum(dim=1).tolist()
     laws = []
     for i, width in enumerate(widths):
-        n_nonfinite = int((~torch.isfinite(firsts[i])).sum())
         low, high = massart(rows["ks_distance"][i], n)
         law = LayerLaw(
             layer=i + 1,
@@ -89,8 +89,8 @@ def measure(firsts: torch.Tensor, widths: Sequence[int]) -> tuple[LayerLaw, ...]
                 for name, (statistic, pvalue) in tests.items()
             },
             quantiles=tuple(quantiles[i]),
-            n_nonfinite=n_nonfinite,
-            reason=_reason(n_nonfinite, n, quantiles[i][0] if is_constant[i] else None),
+            n_nonfinite=n_nonfinite[i],
+            reason=_reason(n_nonfinite[i], n, quantiles[i][0] if is_constant[i] else None),
         )
         laws.append(law)
     return tuple(laws)

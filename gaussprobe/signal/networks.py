@@ -13,6 +13,7 @@ import torch
 
 from gaussprobe.errors import first_line
 from gaussprobe.signal.activations import Activation, Function, activation
+from gaussprobe.signal.arguments import finite, integer
 from gaussprobe.signal.weights import Sampler, WeightLaw, weight_law
 
 Input: TypeAlias = "float | Sequence[Any] | npt.NDArray[Any] | torch.Tensor | None"
@@ -102,16 +103,16 @@ def networks(
     """
     made, law = activation(given), weight_law(weight)
     outputs = _widths(widths)
-    _integer("draws", draws, least=FEWEST_DRAWS)
+    integer("draws", draws, least=FEWEST_DRAWS)
     if draws * len(outputs) > _MOST_KEPT:
         raise ValueError(
             f"draws must be at most {_MOST_KEPT // len(outputs):,} for {len(outputs)} layers; got {draws:,}"
         )
-    _integer("seed", seed, least=0)
+    integer("seed", seed, least=0)
     if seed >= 2**63:
         raise ValueError(f"seed must be below 2**63; got {seed}")
     if kernel_size is not None:
-        _integer("kernel_size", kernel_size, least=1)
+        integer("kernel_size", kernel_size, least=1)
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel_size must be odd, so that layers keep their size; got {kernel_size}")
     where = _device(device, made)
@@ -139,24 +140,17 @@ def _shown(widths: tuple[int, ...]) -> str:
     return f"[{text}{', ...' if len(widths) > 6 else ''}]"
 
 
-def _integer(name: str, value: object, *, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}; got {value!r}")
-
-
 def _widths(given: object) -> tuple[int, ...]:
     if isinstance(given, str) or not isinstance(given, Sequence | np.ndarray) or len(given) == 0:
         raise ValueError(f"widths must be a sequence of positive integers, one a layer; got {given!r}")
-    for width in given:
-        _integer("each of widths", width, least=1)
-    return tuple(int(width) for width in given)
+    return tuple(integer("each of widths", width, least=1) for width in given)
 
 
 def _scale(name: str, value: object) -> float:
-    is_number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not is_number or not 0 <= value <= torch.finfo(torch.float32).max:  # type: ignore[operator]
-        raise ValueError(f"{name} must be a finite number of at least 0; got {value!r}")
-    return float(value)  # type: ignore[arg-type]
+    number = finite(value)
+    if number is None or not 0 <= number <= torch.finfo(torch.float32).max:
+        raise ValueError(f"{name} must be a finite number of at least 0, in float32; got {value!r}")
+    return number
 
 
 def _device(given: object, made: Activation) -> torch.device:

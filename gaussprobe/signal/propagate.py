@@ -12,8 +12,10 @@ from gaussprobe.passes import Progress, silent
 from gaussprobe.propagated import LayerLaw, Propagation
 from gaussprobe.signal import laws
 from gaussprobe.signal.activations import Activation, Function
+from gaussprobe.signal.arguments import finite
+from gaussprobe.signal.correlations import correlations
 from gaussprobe.signal.networks import Input, Networks, networks
-from gaussprobe.signal.walk import rounds, run
+from gaussprobe.signal.walk import Readings, rounds, run
 from gaussprobe.signal.weights import Sampler, WeightLaw
 from gaussprobe.stats import critical
 
@@ -79,7 +81,8 @@ def propagate(
         Wolinski & Arbel (2025), Gaussian Pre-Activations in Neural Networks: Myth or Reality?, TMLR,
         arXiv:2205.12379, section 2.
     """
-    if not isinstance(level, float) or not 0 < level < 1:
+    share = finite(level)
+    if share is None or not 0 < share < 1:
         raise ValueError(f"level must be a number between 0 and 1; got {level!r}")
     asked = networks(
         activation,
@@ -93,8 +96,8 @@ def propagate(
         kernel_size=kernel_size,
         device=device,
     )
-    firsts = _walked(asked, draws, silent if progress is None else progress)
-    found = laws.measure(firsts, asked.widths)
+    kept = _walked(asked, draws, silent if progress is None else progress)
+    found = laws.measure(kept.firsts, asked.widths)
     told = _warnings(found)
     for category, message in told:
         warnings.warn(message, category, stacklevel=2)
@@ -102,31 +105,36 @@ def propagate(
         activation=asked.activation.name,
         weight=asked.weight.name,
         widths=asked.widths,
-        kernel_size=kernel_size,
-        draws=draws,
+        kernel_size=asked.kernel_size if asked.is_image else None,
+        draws=int(draws),
         sigma_w=asked.sigma_w,
         sigma_b=asked.sigma_b,
         seed=asked.seed,
         input_shape=asked.input_shape,
         device=str(asked.device),
         layers=found,
-        level=level,
-        critical_distance=critical.ks_distance(level, draws),
-        fitted_critical_distance=critical.fitted_ks_distance(level, draws),
+        correlations=() if kept.products is None else correlations(kept.products, draws),
+        level=share,
+        critical_distance=critical.ks_distance(share, draws),
+        fitted_critical_distance=critical.fitted_ks_distance(share, draws),
         warnings=tuple(message for _, message in told),
     )
 
 
-def _walked(asked: Networks, draws: int, progress: Progress) -> torch.Tensor:
-    """First pre-activations, `(layers, draws)`."""
-    parts: list[torch.Tensor] = []
+def _walked(asked: Networks, draws: int, progress: Progress) -> Readings:
+    """What is kept of all networks."""
+    parts: list[Readings] = []
     done = 0
     for part in rounds(asked, draws):
         progress("propagating", done, draws)
         parts += run(asked, part)
         done = part[-1].stop
     progress("propagating", done, draws)
-    return torch.cat(parts, dim=1)
+    products = [one.products for one in parts if one.products is not None]
+    return Readings(
+        firsts=torch.cat([one.firsts for one in parts], dim=1),
+        products=torch.stack(products).sum(dim=0) if products else None,
+    )
 
 
 def _warnings(found: Sequence[LayerLaw]) -> list[tuple[type[GaussprobeWarning], str]]:

@@ -10,14 +10,18 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from gaussprobe.signal import correlations
 from gaussprobe.signal.networks import Networks
 from gaussprobe.signal.weights import NORMAL
 from gaussprobe.stats import workers
 
 # float32 values of a chunk: its weights stay in a core's cache from their draw to their use; a GPU wants
 # more. Neither depends on the machine, nor do the numbers drawn.
-_CHUNK_CPU = 2**17
+_CHUNK_CPU = 2**18
 _CHUNK_CUDA = 2**26
+
+# Networks of a chunk: those of width 1 take next to nothing, and there should be work for every core.
+_MOST = 2**13
 
 # float32 values between two reports: less than a second of work, after which it can be interrupted.
 _ROUND = 2**26
@@ -45,7 +49,7 @@ class Chunk:
 def chunks(networks: Networks, draws: int) -> list[Chunk]:
     """All draws, cut as the widths, the input and the kind of device have it."""
     room = _CHUNK_CPU if networks.device.type == "cpu" else _CHUNK_CUDA
-    step = max(1, room // networks.values_per_network)
+    step = min(max(1, room // networks.values_per_network), _MOST)
     starts = range(0, draws, step)
     return [Chunk(index=i, first=start, stop=min(start + step, draws)) for i, start in enumerate(starts)]
 
@@ -68,20 +72,41 @@ def generator(networks: Networks, chunk: Chunk) -> torch.Generator:
     return torch.Generator(networks.device).manual_seed((start + chunk.index) % 2**32)
 
 
-def walk(networks: Networks, chunk: Chunk) -> torch.Tensor:
-    """First pre-activation of every layer, `(layers, networks)` float32."""
+@dataclass(frozen=True, kw_only=True)
+class Readings:
+    """What is kept of some networks.
+
+    Args:
+        firsts: first pre-activation of every layer, to the first input, `(layers, networks)` float32.
+        products: of two inputs, `(layers, groups, terms)` as `gaussprobe.signal.correlations` has them; None
+            for one.
+    """
+
+    firsts: torch.Tensor
+    products: torch.Tensor | None
+
+
+def walk(networks: Networks, chunk: Chunk) -> Readings:
+    """Draw the networks of a chunk, layer by layer, and run them.
+
+    Of each layer all weights are drawn first, then all biases, which are not where sigma_b is 0.
+    """
     source = generator(networks, chunk)
-    firsts = []
+    firsts, products = [], []
     signal = networks.inputs
     for layer, (width, fan) in enumerate(zip(networks.widths, networks.fans, strict=True)):
         law = networks.weight if layer else NORMAL
         weights = law.draw((chunk.count, width, fan), source)
         biases = NORMAL.draw((chunk.count, width), source) if networks.sigma_b else None
         z = preactivations(networks, signal, weights, biases)
-        firsts.append(centre(z)[:, 0, 0].clone())
+        # Read first: an activation may write over what it is given.
+        read = centre(z)
+        firsts.append(read[:, 0, 0].clone())
+        if networks.n_inputs == 2:
+            products.append(correlations.products(read, chunk.first))
         if layer + 1 < len(networks.widths):
             signal = networks.activation(z).to(torch.float32)
-    return torch.stack(firsts)
+    return Readings(firsts=torch.stack(firsts), products=torch.stack(products) if products else None)
 
 
 def preactivations(
@@ -99,7 +124,7 @@ def preactivations(
     count, width, fan = weights.shape
     terms = patches(signal, networks.kernel_size)
     if terms.ndim == 2:
-        z = torch.mm(weights.view(count * width, fan), terms).view(count, width, -1)
+        z = torch.mm(weights.reshape(count * width, fan), terms).view(count, width, -1)
     else:
         z = torch.bmm(weights, terms)
     z.mul_(networks.sigma_w / math.sqrt(fan))
@@ -129,6 +154,6 @@ def centre(z: torch.Tensor) -> torch.Tensor:
     return z[..., z.shape[-2] // 2, z.shape[-1] // 2]
 
 
-def run(networks: Networks, part: Sequence[Chunk]) -> list[torch.Tensor]:
+def run(networks: Networks, part: Sequence[Chunk]) -> list[Readings]:
     """`walk` of some chunks, on threads."""
     return workers.each(lambda chunk: walk(networks, chunk), part, networks.device)

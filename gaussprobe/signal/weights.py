@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
 import torch
 
 from gaussprobe.errors import first_line
+from gaussprobe.signal.arguments import finite
 from gaussprobe.stats.batch import known_name
 
 Shape: TypeAlias = "tuple[int, ...]"
@@ -54,11 +55,13 @@ def uniform(shape: Shape, generator: torch.Generator) -> torch.Tensor:
 
 
 def weibull(shape: Shape, generator: torch.Generator, *, theta: float) -> torch.Tensor:
-    """From the symmetric Weibull law: `P(|W| > t) = exp(-t^theta)`, either sign alike.
+    """From the symmetric Weibull law: `P(|W| > t) = exp(-t^theta)`, either sign alike."""
+    return weibull_of(_empty(shape, generator).uniform_(-1.0, 1.0, generator=generator), theta)
 
-    `W = sign(U) (-ln(1 - |U|))^(1/theta)` with U uniform on -1 .. 1.
-    """
-    signs = _empty(shape, generator).uniform_(-1.0, 1.0, generator=generator).clamp_(min=_ABOVE_MINUS_ONE)
+
+def weibull_of(u: torch.Tensor, theta: float) -> torch.Tensor:
+    """`sign(U) (-ln(1 - |U|))^(1/theta)` of U uniform on -1 .. 1, float32."""
+    signs = u.clamp(min=_ABOVE_MINUS_ONE)
     return signs.abs().neg_().log1p_().neg_().pow_(1 / theta).copysign_(signs)
 
 
@@ -96,7 +99,7 @@ def weight_law(given: str | tuple[str, float] | Sampler | WeightLaw) -> WeightLa
     if callable(given):
         name = str(getattr(given, "__name__", type(given).__name__))
         return WeightLaw(name=name, sampler=_checked(name, given))
-    if given == "weibull":
+    if isinstance(given, str) and given == "weibull":
         raise ValueError("weight must be ('weibull', theta) for that law; got 'weibull' without a theta")
     known_name("weight", given, _NAMED)
     return WeightLaw(name=given, sampler=_NAMED[given])
@@ -108,18 +111,13 @@ def _weibull_law(given: Any) -> WeightLaw:
             f"weight must be {', '.join(map(repr, _NAMED))}, ('weibull', theta) or a function of a shape "
             f"and a generator; got {given!r}"
         )
-    theta = given[1]
-    is_number = isinstance(theta, int | float | np.integer | np.floating) and not isinstance(theta, bool)
-    if not is_number or not math.isfinite(theta) or theta <= 0:
+    theta = finite(given[1])
+    if theta is None or theta <= 0:
         raise ValueError(
-            f"weight must be ('weibull', theta) with a theta that is a finite number above 0; got {theta!r}"
+            "weight must be ('weibull', theta) with a theta that is a finite number above 0; "
+            f"got {given[1]!r}"
         )
-    theta = float(theta)
-
-    def sampler(shape: Shape, generator: torch.Generator) -> torch.Tensor:
-        return weibull(shape, generator, theta=theta)
-
-    return WeightLaw(name=f"weibull({theta:g})", sampler=sampler)
+    return WeightLaw(name=f"weibull({theta:g})", sampler=functools.partial(weibull, theta=theta))
 
 
 def _checked(name: str, function: Sampler) -> Sampler:

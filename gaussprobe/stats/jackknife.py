@@ -203,16 +203,21 @@ def median_interval(
         medians = _medians(left_out[:, usable])
         if np.isfinite(medians).all():  # not where leaving a group out makes half the units atomic
             offset = OFFSET * tables.null_sd(name, found.n_samples)
-            spread = _spread(medians, level)
-            at, se, quantile = torch.tensor([median, *spread], dtype=torch.float64, device="cpu")
+            se_and_quantile = spread(medians, level)
+            at, se, quantile = torch.tensor([median, *se_and_quantile], dtype=torch.float64, device="cpu")
             low, high = (float(limit) for limit in stretched(at, se, quantile, offset))
     return MedianInterval(values=values, median=median, low=low, high=high)
 
 
-def _spread(medians: npt.NDArray[np.float64], level: float) -> tuple[float, float]:
-    """Standard error from the medians without each group, and the quantile of Student's t for it."""
-    n_groups = len(medians)
-    square = (medians - medians.mean()) ** 2
+def spread(estimates: npt.NDArray[np.float64], level: float) -> tuple[float, float]:
+    """Standard error from the estimates without each group, and the quantile of Student's t for it.
+
+    Args:
+        estimates: `(G,)`.
+        level: of the interval that the quantile is for.
+    """
+    n_groups = len(estimates)
+    square = (estimates - estimates.mean()) ** 2
     total = float(square.sum())
     df = float(n_groups - 1)
     if total > 0:
