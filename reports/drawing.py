@@ -22,6 +22,7 @@ INK, MUTED, MEDIAN, WORST, FIT = "#010203", "#010204", "#010205", "#010206", "#0
 FORWARD, PROBE, MARK, PAPER, MISSING = "#010208", "#010209", "#01020a", "#01020b", "#01020c"
 BANDS = ("#01020d", "#01020e", "#01020f")  # gaussian, near-gaussian, non-gaussian
 FIRST, SECOND = "#010218", "#010219"  # the settings of a comparison
+PHASES = tuple(f"#01022{index}" for index in range(6))  # classes of chi_1, ordered to chaotic
 HEAT = tuple(f"#01021{index}" for index in range(8))  # the classes of delta, small to large
 _VARIABLES = {
     INK: "var(--ink)",
@@ -38,6 +39,7 @@ _VARIABLES = {
     SECOND: "var(--second)",
     **dict(zip(BANDS, ("var(--v-gaussian)", "var(--v-near)", "var(--v-non)"), strict=True)),
     **{sentinel: f"var(--heat-{index})" for index, sentinel in enumerate(HEAT)},
+    **{sentinel: f"var(--phase-{index})" for index, sentinel in enumerate(PHASES)},
 }
 _STYLE = {
     "axes.edgecolor": MUTED,
