@@ -57,7 +57,7 @@ def diff(
     factory: options.Factory = None,
     trust_pickle: options.TrustPickle = False,
     view: Annotated[
-        ViewName, typer.Option(help="What counts as one sample (not init, in this version).")
+        ViewName, typer.Option(help="What counts as one sample (init: models are pkg.mod:fn).")
     ] = ViewName.unit,
     max_samples: options.MaxSamples = 2048,
     batch_size: options.BatchSize = None,

@@ -79,7 +79,7 @@ def scan(
     json: options.Json = False,
     out: Annotated[Path | None, typer.Option(metavar="RUN", help="Store the run (one SQLite file).")] = None,
     view: Annotated[
-        ViewName, typer.Option(help="What counts as one sample (not init, in this version).")
+        ViewName, typer.Option(help="What counts as one sample (init: MODEL is pkg.mod:fn).")
     ] = ViewName.unit,
     kind: Annotated[
         list[KindName] | None, typer.Option(help="Only sites of this kind (may be given again).")
@@ -91,7 +91,9 @@ def scan(
         list[str] | None, typer.Option(metavar="GLOB", help="No sites named so (may be given again).")
     ] = None,
     mode: Annotated[ModeName, typer.Option(help="How the model runs.")] = ModeName.eval,
-    max_samples: options.MaxSamples = 2048,
+    max_samples: Annotated[
+        int, typer.Option(min=8, help="Samples per unit that are tested (init: initializations).")
+    ] = 2048,
     max_units: Annotated[int, typer.Option(min=1, help="Random units per site that are scored.")] = 4096,
     batch_size: options.BatchSize = None,
     image_size: Annotated[

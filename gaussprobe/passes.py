@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast, get_args
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from gaussprobe import borrow, models
 from gaussprobe import capture as captures
 from gaussprobe.activations import SavedSites
 from gaussprobe.errors import DataError, ForwardError, GaussprobeError, SelectionError, first_line
-from gaussprobe.types import Mode, NotCaptured, Samples
+from gaussprobe.types import KINDS, Kind, Mode, NotCaptured, Samples
 
 # Called with what is being done, how much of it is done, and how much there is (None when unknown).
 Progress = Callable[[str, int, int | None], None]
@@ -95,7 +95,7 @@ def run(
             report("running the model", n_examples, inputs.n_examples)
             batch, labels = models.split_groups(batch)
             args, kwargs, note = models.call_arguments(module, models.to_device(batch, device))
-            size, dim = _batch_size(module, args, kwargs)
+            size, dim = examples_in(module, args, kwargs)
             notes |= dict.fromkeys([note] if note else [])
             notes |= dict.fromkeys([_SEQUENCE_FIRST] if dim else [])
             mask = models.data_mask(module, args, kwargs)
@@ -146,8 +146,12 @@ def _shapes(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     return ", ".join([*map(shape, args), *(f"{name}={shape(v)}" for name, v in kwargs.items())])
 
 
-def _batch_size(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, int]:
-    """Number of examples in a batch, and the dimension they run along."""
+def examples_in(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[int, int]:
+    """Number of examples in a batch, and the dimension they run along.
+
+    Raises:
+        DataError: if there is nothing to count by.
+    """
     counted = count_examples(module, args, kwargs)
     if counted is None:
         raise DataError("a batch holds no tensor with a first dimension to count examples by")
@@ -182,6 +186,50 @@ def check_selection(capture: captures.FrontEnd | SavedSites) -> None:
 
 def _some(names: Sequence[str], most: int = 12) -> str:
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def check_options(
+    deep: bool | Literal["logits"],
+    seed: int,
+    kind: Kind | Sequence[Kind] | None,
+    mode: Mode,
+    max_units: int,
+) -> tuple[Kind, ...] | None:
+    """Refuse what is out of range, whatever counts as a sample; returns the kinds wanted.
+
+    Raises:
+        ValueError: naming the argument.
+    """
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
+    if max_units < 1:
+        raise ValueError(f"max_units must be at least 1, got {max_units!r}")
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be at least 0 and below 2**63, got {seed!r}")
+    if deep not in (False, True, "logits"):
+        raise ValueError(f'deep must be True, False or "logits", got {deep!r}')
+    if kind is None:
+        return None
+    wanted: tuple[Any, ...] = (kind,) if isinstance(kind, str) else tuple(kind)
+    unknown = [k for k in wanted if k not in KINDS]
+    if unknown:
+        raise ValueError(f"kind must be among {', '.join(KINDS)}, got {unknown[0]!r}")
+    return cast("tuple[Kind, ...]", wanted)
+
+
+def select(samples: list[Samples], kinds: tuple[Kind, ...] | None) -> list[Samples]:
+    """Samples of sites of those kinds; all for None.
+
+    Raises:
+        SelectionError: if there are none.
+    """
+    if kinds is None or not samples:
+        return samples
+    kept = [s for s in samples if set(kinds) & set(s.site.kinds)]
+    if not kept:
+        present = [k for k in KINDS if any(k in s.site.kinds for s in samples)]
+        raise SelectionError(f"no site is of kind {', '.join(kinds)}; the model has {', '.join(present)}")
+    return kept
 
 
 def nothing_captured(module: nn.Module | None, missing: Sequence[NotCaptured]) -> str:

@@ -5,24 +5,24 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
-from gaussprobe import borrow, models, passes, scores, views
+from gaussprobe import borrow, initializations, models, passes, scores, views
 from gaussprobe import capture as captures
 from gaussprobe.activations import SavedSites
 from gaussprobe.errors import (
     CaptureError,
     DataError,
-    SelectionError,
     SyntheticInputWarning,
     UnsupportedError,
 )
-from gaussprobe.types import KINDS, Kind, Metadata, Mode, Run, Samples, View
+from gaussprobe.types import Kind, Metadata, Mode, Run, View
 from gaussprobe.version import __version__
 
 SYNTHETIC = (
@@ -71,9 +71,12 @@ def scan(
             positional ones; one surplus last element is taken as the target and dropped), a whole data set as
             one tensor or array, or a path or `"pkg.mod:fn"` as `--data` takes. None makes inputs up, loudly.
         view: what counts as one sample: `"unit"`, each unit across examples; `"layer"`, the units of a site,
-            each standardised, pooled; `"example"`, the vector of one example across units. Only `"unit"` has
-            p-values; `n_seen` and `n_tested` count the values of one such sample.
-        max_samples: samples per unit that are tested, at least 8; which ones is random.
+            each standardised, pooled; `"example"`, the vector of one example across units; `"init"`, each
+            unit across random initializations of a `"pkg.mod:fn"`, at the first example of the data (see
+            `gaussprobe.signal.ensemble`). Only `"unit"` and `"init"` have p-values; `n_seen` and `n_tested`
+            count the values of one such sample.
+        max_samples: samples per unit that are tested, at least 8; which ones is random. With view `"init"`
+            the number of initializations.
         include: shell-style patterns of site names to score, None for all.
         exclude: patterns of site names to leave out.
         deep: look inside attention and recurrent layers: the projections q, k and v and the gates, computed
@@ -104,12 +107,29 @@ def scan(
         ForwardError: if the model's forward raises; it names the site reached last.
         SelectionError: if `include`, `exclude` or `kind` leave nothing.
         CaptureError: if the model has no site that fires.
-        UnsupportedError: for view `"init"`.
+        UnsupportedError: for view `"init"` of a module or a file.
     """
     kinds = check_arguments(view, max_samples, deep, seed, kind, mode, max_units)
     images = models.image_options(image_size, mean, std)
     started = time.perf_counter()
     report = progress or passes.silent
+    if view == "init":
+        drawn = initializations.Settings(
+            draws=max_samples,
+            seed=seed,
+            max_units=max_units,
+            include=include,
+            exclude=exclude,
+            kinds=kinds,
+            mode=mode,
+            deep=deep,
+            device=device,
+            command=command,
+            report=report,
+        )
+        return _over_initializations(
+            model, batches, drawn, groups=groups, factory=factory, batch_size=batch_size, images=images
+        )
     target = None if device is None else borrow.open_device(device)
     with borrow.isolated_rng(seed, borrow.cuda_devices(model, target)):
         report("opening the model", 0, None)
@@ -135,7 +155,7 @@ def scan(
                 labels = models.Groups(inputs.groups if groups is None else groups)
                 n_examples, notes = passes.run(capture, module, inputs, mode, report, labels)
             description = {**inputs.description, "n_examples": n_examples, "notes": notes}
-    samples = _select(capture.samples(), kinds)
+    samples = passes.select(capture.samples(), kinds)
     not_captured = capture.not_captured()
     if not samples:
         raise CaptureError(passes.nothing_captured(module, not_captured))
@@ -186,37 +206,46 @@ def check_arguments(
     """Refuse what is out of range or not there yet; returns the kinds wanted."""
     if view not in get_args(View):
         raise ValueError(f"view must be one of {', '.join(get_args(View))}, got {view!r}")
-    if mode not in get_args(Mode):
-        raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, got {mode!r}")
-    for name, value, least in (("max_samples", max_samples, scores.MIN_SAMPLES), ("max_units", max_units, 1)):
-        if value < least:
-            raise ValueError(f"{name} must be at least {least}, got {value!r}")
-    if not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be at least 0 and below 2**63, got {seed!r}")
-    if view == "init":
-        raise UnsupportedError(
-            f'view "{view}" (one unit across random initializations) is not in this version\n'
-            'views "unit", "layer" and "example" score one model'
-        )
-    if deep not in (False, True, "logits"):
-        raise ValueError(f'deep must be True, False or "logits", got {deep!r}')
-    if kind is None:
-        return None
-    wanted: tuple[Any, ...] = (kind,) if isinstance(kind, str) else tuple(kind)
-    unknown = [k for k in wanted if k not in KINDS]
-    if unknown:
-        raise ValueError(f"kind must be among {', '.join(KINDS)}, got {unknown[0]!r}")
-    return cast("tuple[Kind, ...]", wanted)
+    if max_samples < scores.MIN_SAMPLES:
+        raise ValueError(f"max_samples must be at least {scores.MIN_SAMPLES}, got {max_samples!r}")
+    return passes.check_options(deep, seed, kind, mode, max_units)
 
 
-# -- what to keep
+def _over_initializations(
+    model: nn.Module | str | Path,
+    batches: Any,
+    settings: initializations.Settings,
+    *,
+    groups: Any,
+    factory: str | None,
+    batch_size: int | None,
+    images: models.ImageOptions,
+) -> Run:
+    """View `"init"`: the model is drawn again and again, and run on the first example of the data."""
+    if not (isinstance(model, str | Path) and models.sniff(model) is models.FileKind.MISSING):
+        if isinstance(model, nn.Module):
+            what, way = (
+                type(model).__name__,
+                "call gp.signal.ensemble(build, x) with what builds it",
+            )
+        else:
+            what, way = str(model), "name the function that builds the model, as pkg.mod:fn"
+        raise UnsupportedError(f'{what}: holds one initialization, and view "init" is of many: {way}')
+    if groups is not None:
+        raise ValueError('groups must be None with view "init": there is one example')
+    name = str(model)
+    if factory is not None or not models.is_reference(name):
+        models.open_model(name, factory=factory)  # says what is wrong
+
+    def prepare(module: nn.Module) -> tuple[Any, dict[str, Any]]:
+        inputs = passes.open_inputs(batches, module, batch_size, settings.seed, None, images)
+        return initializations.first_example(inputs, module)
+
+    run = initializations.run(name, prepare, settings)
+    return _told(run) if run.metadata.data.get("synthetic") else run
 
 
-def _select(samples: list[Samples], kinds: tuple[Kind, ...] | None) -> list[Samples]:
-    if kinds is None or not samples:
-        return samples
-    kept = [s for s in samples if set(kinds) & set(s.site.kinds)]
-    if not kept:
-        present = [k for k in KINDS if any(k in s.site.kinds for s in samples)]
-        raise SelectionError(f"no site is of kind {', '.join(kinds)}; the model has {', '.join(present)}")
-    return kept
+def _told(run: Run) -> Run:
+    """A run on made-up inputs, which says so."""
+    warnings.warn(SYNTHETIC, SyntheticInputWarning, stacklevel=4)
+    return replace(run, warnings=(SYNTHETIC, *run.warnings))

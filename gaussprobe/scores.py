@@ -118,11 +118,12 @@ def layer_departure(kinds: list[Departure], delta: Summary) -> Departure:
     return max(shaped, key=lambda kind: counts[kind]) if shaped else "none"
 
 
-def score(samples: Samples) -> Scored:
+def score(samples: Samples, *, of: str = "examples") -> Scored:
     """Score one site.
 
     Args:
         samples: of the site, `(n_samples, num_features)`.
+        of: what its rows are, as notes are to call them.
 
     Returns:
         Its score and pictures. What cannot be measured is NaN, with the reason among the notes.
@@ -140,7 +141,7 @@ def score(samples: Samples) -> Scored:
     sizes = _effect_sizes(samples, sample)
     summaries, results = _summaries(samples, sizes), run_tests(sample, TESTS)
     delta = summaries["delta"]
-    notes += interval_notes(samples, verdict(delta.low, delta.high), delta)
+    notes += interval_notes(samples, verdict(delta.low, delta.high), delta, of=of)
     layer = assemble(
         samples,
         medians={name: median_of(values) for name, values in sizes.items()},
@@ -300,22 +301,22 @@ def constant_note(samples: Samples, constant: torch.Tensor) -> list[str]:
     return [f"{len(units)} of {_scored_units(samples)} units constant, left out: {_listed(units)}"]
 
 
-def interval_notes(samples: Samples, called: Verdict, delta: Summary, *, at: str = "") -> list[str]:
-    """What keeps a verdict from being definite, or makes it one of few examples."""
+def interval_notes(
+    samples: Samples, called: Verdict, delta: Summary, *, at: str = "", of: str = "examples"
+) -> list[str]:
+    """What keeps a verdict from being definite, or makes it one of few; `of` says what rows are."""
     n = samples.n_samples // samples.sampling.positions_per_example
     if called in ("gaussian", "near-gaussian") and n < FULL_VIEW:
-        return [
-            f"with {n} examples the tails are hardly seen: delta of heavy-tailed laws comes out too small"
-        ]
+        return [f"with {n} {of} the tails are hardly seen: delta of heavy-tailed laws comes out too small"]
     if called != "undetermined" or not samples.grouped:
         return []
     if math.isnan(delta.low):
         if n < jackknife.MINIMUM_EXAMPLES:
-            return [f"{n} examples give no interval; at least {jackknife.MINIMUM_EXAMPLES} are needed"]
-        return ["no interval: no unit varies in every part of the examples"]
+            return [f"{n} {of} give no interval; at least {jackknife.MINIMUM_EXAMPLES} are needed"]
+        return [f"no interval: no unit varies in every part of the {of}"]
     return [
         f"the interval of delta spans more than one band at {at or f'n_tested = {samples.n_samples:,}'}: "
-        "more examples would decide"
+        f"more {of} would decide"
     ]
 
 

@@ -1,7 +1,8 @@
-"""What counts as one sample: `unit` (each unit across examples), `layer` (pooled), `example` (across units).
+"""What counts as one sample: `unit` (each unit across examples), `layer` (pooled), `example` (across units),
+`init` (each unit across random initializations).
 
-Only `unit` has independent rows and so p-values. The values of a layer share their examples, and those of an
-example their layer: there, effect sizes and their intervals are all there is.
+Only `unit` and `init` have independent rows and so p-values. The values of a layer share their examples, and
+those of an example their layer: there, effect sizes and their intervals are all there is.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def score(samples: Samples, *, view: View = "unit") -> Scored:
 
     Args:
         samples: of the site, `(n_samples, num_features)`.
-        view: `"unit"`, `"layer"` or `"example"`.
+        view: `"unit"`, `"layer"`, `"example"`, or `"init"`, whose rows are of one initialization each.
 
     Returns:
         Its score and pictures. What cannot be measured is NaN, with the reason among the notes.
@@ -64,7 +65,9 @@ def score(samples: Samples, *, view: View = "unit") -> Scored:
         return _score_layer(samples)
     if view == "example":
         return _score_examples(samples)
-    raise ValueError(f"view must be unit, layer or example; got {view!r}")
+    if view == "init":
+        return _score_initializations(samples)
+    raise ValueError(f"view must be unit, layer, example or init; got {view!r}")
 
 
 # -- layer: units standardised one by one, then pooled
@@ -352,7 +355,18 @@ def _no_interval(n_examples: int) -> str:
     return f"no interval: fewer than {jackknife.MINIMUM_EXAMPLES} units, or values that do not vary"
 
 
-# -- both
+# -- init: each unit across random initializations
+
+
+def _score_initializations(samples: Samples) -> Scored:
+    found = scores.score(samples, of="initializations")
+    if found.score.departure != "constant":
+        return found
+    why = "no unit varies: what it receives there is 0, or nothing before it is drawn; another input may do"
+    return replace(found, score=replace(found.score, notes=(why, *found.score.notes)))
+
+
+# -- several of them
 
 
 def _counts(samples: Samples, view: View) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gaussprobe.types import Departure, Source, Verdict, View
 
@@ -46,7 +46,7 @@ VIEW_MEANING: dict[View, str] = {
     "unit": "each unit across independent examples",
     "layer": "units standardised one by one, then pooled",
     "example": "the vector of one example across units",
-    "init": "one unit across random initializations",
+    "init": "each unit across random initializations, at one input",
 }
 
 
@@ -68,6 +68,7 @@ class ViewWords:
         each: what the one number of a site is.
         has_worst: whether a site has several tested samples, one of them the worst.
         has_pvalues: whether they are of independent values, so that there are p-values.
+        rows: what is independent of one another, as far as anything is.
     """
 
     one: str
@@ -75,6 +76,7 @@ class ViewWords:
     each: str
     has_worst: bool = True
     has_pvalues: bool = False
+    rows: str = "examples"
 
 
 VIEW_WORDS: dict[View, ViewWords] = {
@@ -95,7 +97,13 @@ VIEW_WORDS: dict[View, ViewWords] = {
         size="units per example",
         each="the median over the examples of a site, each a sample of the values of its units",
     ),
-    "init": ViewWords(one="unit", size="initializations", each="the median over the units of a site"),
+    "init": ViewWords(
+        one="unit",
+        size="initializations",
+        each="the median over the units of a site",
+        has_pvalues=True,
+        rows="initializations",
+    ),
 }
 
 
@@ -341,6 +349,12 @@ LARGE_N = (
     "The verdict therefore never rests on a p-value; p-values are given beside the effect sizes, with the "
     "number of samples that was really tested."
 )
+
+
+def effects(view: View) -> tuple[Method, ...]:
+    """The effect sizes as they are had under a view."""
+    rows = VIEW_WORDS[view].rows
+    return tuple(replace(each, meaning=each.meaning.replace("of examples", f"of {rows}")) for each in EFFECTS)
 
 
 def describe_test(name: str) -> Method:

@@ -16,7 +16,7 @@ from gaussprobe import files
 from gaussprobe.records import CHARTED_NAMES
 from gaussprobe.reports import glossary, json_form, page, series, text, training, trust
 from gaussprobe.reports.page import check_replaceable
-from gaussprobe.types import VERDICTS, LayerScore, Run, SitePicture, UnitPicture, Verdict
+from gaussprobe.types import VERDICTS, LayerScore, Metadata, Run, SitePicture, UnitPicture, Verdict
 
 __all__ = ["check_replaceable", "render", "write"]
 
@@ -224,9 +224,7 @@ def _provenance(run: Run) -> list[tuple[str, str]]:
         ("Command", metadata.command or "run from Python"),
         ("Model", metadata.model),
         ("Data", "; ".join(known) or "not recorded"),
-        ("Samples per unit", f"at most {metadata.max_samples:,}; the number tested stands with each site")
-        if metadata.view == "unit"
-        else ("Examples", f"at most {metadata.max_samples:,}"),
+        _sizes(metadata),
         ("Seed", str(metadata.seed)),
         ("View", f"{metadata.view}: {glossary.VIEW_MEANING[metadata.view]}"),
         ("Mode and device", f"{metadata.mode}, {metadata.device}"),
@@ -234,6 +232,16 @@ def _provenance(run: Run) -> list[tuple[str, str]]:
         ("gaussprobe", metadata.gaussprobe),
         ("Versions", ", ".join(f"{name} {version}" for name, version in metadata.versions.items())),
     ]
+
+
+def _sizes(metadata: Metadata) -> tuple[str, str]:
+    """How many there are of what makes a sample."""
+    if metadata.view == "init":
+        return "Initializations", f"{metadata.max_samples:,}"
+    most = f"at most {metadata.max_samples:,}"
+    if metadata.view == "unit":
+        return "Samples per unit", f"{most}; the number tested stands with each site"
+    return "Examples", most
 
 
 def _value(value: Any) -> str:

@@ -189,13 +189,14 @@ def _rejected(score: LayerScore) -> str:
 def _provenance(run: Run) -> str:
     metadata = run.metadata
     words = glossary.VIEW_WORDS[metadata.view]
-    units = f"at most {metadata.max_samples:,} samples per unit"
+    size = f"{metadata.max_samples:,}"
+    sizes = {"unit": f"at most {size} samples per unit", "init": f"{size} initializations"}
     parts = [
         metadata.model,
         f"view {metadata.view}",
         f"{metadata.mode} mode",
         f"seed {metadata.seed}",
-        units if metadata.view == "unit" else f"at most {metadata.max_samples:,} examples",
+        sizes.get(metadata.view, f"at most {size} examples"),
         *([f"p: Simes over units of {text.PRIMARY_TEST}, - where withheld"] if words.has_pvalues else []),
         f"gaussprobe {metadata.gaussprobe}",
     ]

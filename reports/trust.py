@@ -23,12 +23,13 @@ def sentences(run: Run) -> list[str]:
         return []
     most = max(record.calls for record in records)
     sampled = [record for record in records if record.sampled]
-    said = [
-        f"{_count(len(records), 'site')} fired, {len(sampled)} of them sampled; {_passes(records, most)}."
-    ]
+    drawn = run.metadata.view == "init"  # each pass is of another network
+    once = "network" if drawn else "pass"
+    fired = f"{_count(len(records), 'site')} fired, {len(sampled)} of them sampled"
+    said = [f"{fired}; {_passes(records, most, once)}."]
     reused = sorted({record.site.partition("#")[0] for record in records if "#" in record.site})
     if reused:
-        said.append(f"Called more than once in a pass, each call a site: {_named(reused)}.")
+        said.append(f"Called more than once in a {once}, each call a site: {_named(reused)}.")
     overwritten = [record.site for record in records if record.overwritten]
     if overwritten:
         said.append(
@@ -38,25 +39,28 @@ def sentences(run: Run) -> list[str]:
     again = [record.site for record in records if record.recomputed]
     if again:
         said.append(f"Computed again in a backward pass, which is no further sample: {_named(again)}.")
-    return [*said, *_positions(sampled)]
+    return [*said, *_positions(sampled, drawn)]
 
 
-def _passes(records: Sequence[CaptureRecord], most: int) -> str:
+def _passes(records: Sequence[CaptureRecord], most: int, once: str) -> str:
     """How often sites fired."""
     rare = [record for record in records if record.calls < most]
     if not rare:
-        return "each in every pass" if most > 1 else "each once"
+        return f"each in every {once}" if most > 1 else "each once"
     told = [f"{record.site} ({record.calls})" for record in rare]
-    return f"the others in {most} passes, fewer in {_named(told)}"
+    return f"the others in {most} {once}{'es' if once == 'pass' else 's'}, fewer in {_named(told)}"
 
 
-def _positions(sampled: Sequence[CaptureRecord]) -> list[str]:
+def _positions(sampled: Sequence[CaptureRecord], drawn: bool) -> list[str]:
     available = max((record.positions_available for record in sampled), default=1)
     if available == 1:
         return []
+    where = f"Where a site has positions (pixels, tokens; up to {available:,}),"
+    if drawn:
+        return [f"{where} the middle one was taken, the same in every network."]
     kept = max(record.positions_per_example for record in sampled)
     how = "one position of each example" if kept == 1 else f"up to {kept} positions of each example"
-    return [f"Where a site has positions (pixels, tokens; up to {available:,}), {how} was drawn at random."]
+    return [f"{where} {how} was drawn at random."]
 
 
 def _count(count: int, what: str) -> str:

@@ -233,13 +233,22 @@ def test_scan_takes_the_view(view: View) -> None:
     assert ("worst example" in page) == (view == "example")
 
 
-def test_init_is_refused_plainly() -> None:
-    """View `init` belongs to no single model: the refusal says what it is and which views there are."""
-    with pytest.raises(UnsupportedError, match=r"across random initializations.*\n.*unit.*layer.*example"):
+def test_init_of_one_network_is_refused_plainly() -> None:
+    """View `init` belongs to no single model: the refusal says why and what to call."""
+    with pytest.raises(UnsupportedError, match=r"one initialization.*gp\.signal\.ensemble\(build, x\)"):
         gaussprobe.scan(nn.Linear(2, 2), [torch.randn(16, 2)], view="init")
+
+
+def test_init_scores_as_unit_and_speaks_of_initializations() -> None:
+    """The numbers of view `init` are those of `unit`; only the notes call rows by what they are."""
+    few = samples_of(torch.randn(8, 4))
+    one, other = views.score(few, view="init").score, views.score(few, view="unit").score
+    assert (one.delta.median, one.tests) == (other.delta.median, other.tests)
+    assert one.notes == ("8 initializations give no interval; at least 9 are needed",)
+    assert other.notes == ("8 examples give no interval; at least 9 are needed",)
 
 
 def test_another_view_is_refused() -> None:
     """score names the views it knows."""
-    with pytest.raises(ValueError, match="view must be unit, layer or example; got 'init'"):
-        views.score(samples_of(torch.randn(20, 4)), view="init")
+    with pytest.raises(ValueError, match="view must be unit, layer, example or init; got 'pixel'"):
+        views.score(samples_of(torch.randn(20, 4)), view="pixel")  # type: ignore[arg-type]

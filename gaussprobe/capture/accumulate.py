@@ -143,6 +143,16 @@ class SiteAccumulator:
                 self._spares.append((part.examples, more))
 
     @property
+    def grid(self) -> tuple[int, ...]:
+        """Sizes of the position dimensions of the tensor that passed last; empty where there are none."""
+        return () if self._form is None else self._form[1].axes.grid
+
+    @property
+    def nonfinite_units(self) -> torch.Tensor | None:
+        """`(num_features,)` which units had NaN or infinity, None where none had."""
+        return self._bad_units
+
+    @property
     def positions_per_example(self) -> int:
         """How many positions of each example are kept."""
         if not self._spares:

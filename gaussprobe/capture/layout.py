@@ -20,6 +20,9 @@ _CONV_DIMS = {
     nn.InstanceNorm2d: 2,
     nn.InstanceNorm3d: 3,
 }
+# What follows from a first dimension that was read as several positions, where examples are the sample.
+IF_MISREAD = "; were it otherwise, rows would be dependent, so there are no p-values"
+
 # Their classes are imported only by those who quantize.
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 _CHANNEL_SECOND = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LocalResponseNorm)
@@ -147,8 +150,8 @@ def read_axes(shape: Sequence[int], unit_dim: int, n_examples: int, batch_dim: i
         shape, unit_dim, example_dim = (*outer, *shape[1:]), unit_dim + 1, batch_dim
         examples = "read"
         caveat = (
-            f"its first dimension is {parts} times the batch's, read as {parts} positions of each example; "
-            "were it otherwise, rows would be dependent, so there are no p-values"
+            f"its first dimension is {parts} times the batch's, read as {parts} positions of each example"
+            + IF_MISREAD
         )
     elif lead != n_examples:
         examples = "unknown"

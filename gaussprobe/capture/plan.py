@@ -23,6 +23,7 @@ class Plan:
         max_units: units kept per site.
         draw: which draw this is of several with one seed, as the recorded steps of a training run are: each
             has rows and positions of its own, and all have the same units.
+        middle: whether the middle position of each example is taken, in place of random ones.
         rank, ranks: where several processes see parts of one batch, which one this is: its i-th example is
             number `i * ranks + rank` of all, so that the rows kept of all parts are those of the whole.
     """
@@ -31,6 +32,7 @@ class Plan:
     max_samples: int = 2048
     max_units: int = 4096
     draw: int = 0
+    middle: bool = False
     rank: int = 0
     ranks: int = 1
 

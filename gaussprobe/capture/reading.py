@@ -177,7 +177,7 @@ def read(form: Form, batch: Batch, plan: Plan, rows: Rows, n_rows: int) -> Readi
         valid, least = valid[numbers], int(counts[numbers].min())
     # Other processes are taken to have as many examples as this one.
     so_far = plan.ranks * (n_rows + len(numbers))
-    few = so_far < min(sampling.ENOUGH_EXAMPLES, plan.max_samples)
+    few = not plan.middle and so_far < min(sampling.ENOUGH_EXAMPLES, plan.max_samples)
     count = min(sampling.MAX_POSITIONS, least, plan.max_samples // so_far) if few else 1
     examples = plan.numbers(first + numbers)
     change, where = _chosen(examples, valid, form.axes.grid, count, batch, plan, rows)
@@ -216,6 +216,8 @@ def _chosen(
     taken = change.taken
 
     def positions() -> tuple[Indices, ...]:
+        if plan.middle:
+            return sampling.middle(len(taken), grid, None if valid is None else valid[taken])
         if valid is None:
             return sampling.positions(plan.row_seed, examples[taken], grid, count)
         return (sampling.valid_positions(plan.row_seed, examples[taken], valid[taken], count),)

@@ -26,6 +26,7 @@ __all__ = [
     "all_finite",
     "count_nonfinite",
     "flat",
+    "middle",
     "places",
     "positions",
     "row_keys",
@@ -100,6 +101,26 @@ def valid_positions(seed: int, examples: Indices, valid: npt.NDArray[np.bool_], 
     rank = (start[:, None] + np.arange(count) * stride[:, None]) % total[:, None]
     first = np.argsort(~valid, axis=1, kind="stable")  # the valid ones, in order
     return np.take_along_axis(first, rank, axis=1).astype(np.int64)
+
+
+def middle(
+    n_examples: int, grid: tuple[int, ...], valid: npt.NDArray[np.bool_] | None = None
+) -> tuple[Indices, ...]:
+    """The middle position of each example, `size // 2` along each dimension.
+
+    Args:
+        n_examples: how many there are.
+        grid: sizes of the position dimensions.
+        valid: `(n, positions)` False where a position is padding: the middle one of the others is then taken.
+
+    Returns:
+        One index array `(n, 1)` for each dimension of the grid.
+    """
+    if valid is None:
+        return tuple(np.full((n_examples, 1), size // 2, dtype=np.int64) for size in grid)
+    first = np.argsort(~valid, axis=1, kind="stable")  # the valid ones, in order
+    rank = valid.sum(axis=1, keepdims=True).astype(np.int64) // 2
+    return (np.take_along_axis(first, rank, axis=1).astype(np.int64),)
 
 
 @functools.lru_cache(maxsize=256)

@@ -6,7 +6,8 @@ from gaussprobe.models.activations import Activations
 from gaussprobe.models.batches import call_arguments, first_tensor, to_device, unwrapped
 from gaussprobe.models.companions import Groups, data_mask, split_groups
 from gaussprobe.models.data import from_python, open_data
-from gaussprobe.models.factory import load_object
+from gaussprobe.models.dtypes import Caster
+from gaussprobe.models.factory import is_reference, load_object
 from gaussprobe.models.images import ImageOptions, image_options
 from gaussprobe.models.inputs import Inputs
 from gaussprobe.models.layers import expectation, sequence_first
@@ -16,6 +17,7 @@ from gaussprobe.models.synthetic import infer
 
 __all__ = [
     "Activations",
+    "Caster",
     "FileKind",
     "Groups",
     "ImageOptions",
@@ -28,6 +30,7 @@ __all__ = [
     "from_python",
     "image_options",
     "infer",
+    "is_reference",
     "load_object",
     "open_any",
     "open_data",

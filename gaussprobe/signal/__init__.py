@@ -5,10 +5,12 @@ arXiv:2205.12379.
 """
 
 from gaussprobe.signal.activations import Activation, activation
+from gaussprobe.signal.ensemble import ensemble
 from gaussprobe.signal.propagate import propagate
 
 __all__ = [
     "Activation",
     "activation",
+    "ensemble",
     "propagate",
 ]
