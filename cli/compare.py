@@ -271,10 +271,18 @@ def _recipe(name: str) -> Any:
 
 
 def _varied(one: Experiment, recipe: str, name: str) -> Experiment:
-    """The same training in other settings."""
+    """The same training in other settings.
+
+    Raises:
+        typer.BadParameter: for a recipe that has none of them.
+    """
     from gaussprobe.recipes.variations import variation
 
-    return replace(one, settings=variation(_recipe(recipe), name), about={**one.about, "variation": name})
+    found = _recipe(recipe)
+    if not found.normalizes:
+        asked = "--ablate" if name == "ablation" else f"--sweep {name}"
+        raise typer.BadParameter(f"{asked} varies normalization layers, and {recipe} has none")
+    return replace(one, settings=variation(found, name), about={**one.about, "variation": name})
 
 
 def _check_experiment(one: Experiment, module: str, seeds: Sequence[int], jobs: int) -> None:

@@ -240,7 +240,7 @@ def test_no_gradient_through_the_size_of_noise(kind: Any) -> None:
     torch.testing.assert_close(*found)
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", [name for name, one in RECIPES.items() if one.normalizes])
 def test_layers_with_other_noise_are_what_capture_and_checkpoints_know(name: str) -> None:
     """Of kind `norm`, with the names of `gaussianize`, and its noise."""
     usual = gp.nn.gaussianize(RECIPES[name].build())
@@ -284,13 +284,17 @@ def test_variations() -> None:
     assert kinds == ["scaled", "gaussian_dropout", "unscaled"]
     with pytest.raises(ValueError, match="name must be one of ablation, strength, noise; got 'width'"):
         variation(RECIPES["digits-mlp"], "width")
+    with pytest.raises(ValueError, match="recipe must have normalization layers to vary; got three conv"):
+        variation(RECIPES["plain-cnn"], "ablation")
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_other_processes_can_have_them(name: str) -> None:
-    """Settings of variations, and the functions of sweeps, can be pickled: what `jobs` needs."""
+    """Settings, those of variations, and the functions of sweeps can be pickled: what `jobs` needs."""
     for which in recipes.VARIATIONS:
-        pickle.dumps(variation(RECIPES[name], which))
+        if RECIPES[name].normalizes:
+            pickle.dumps(variation(RECIPES[name], which))
+    pickle.dumps(RECIPES[name].settings)
     for which in recipes.SWEEPS:
         build, train = pickle.loads(pickle.dumps(at(RECIPES[name], which, 2, epochs=1)))
         assert isinstance(build(), nn.Module)

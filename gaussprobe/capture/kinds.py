@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gaussprobe.capture import layout
+from gaussprobe.nn import GaussianPreserving
 from gaussprobe.types import Kind
 
 _MODULE_KINDS: tuple[tuple[Kind, tuple[type[nn.Module], ...]], ...] = (
@@ -62,6 +63,7 @@ _MODULE_KINDS: tuple[tuple[Kind, tuple[type[nn.Module], ...]], ...] = (
             nn.Tanh,
             nn.Tanhshrink,
             nn.Threshold,
+            GaussianPreserving,
         ),
     ),
 )
@@ -94,6 +96,7 @@ PRODUCTS = frozenset({"matmul", "mm", "bmm", "addmm", "baddbmm"})
 FINITE = frozenset("relu relu6 hardtanh sigmoid tanh hardsigmoid gelu silu logsigmoid softsign".split())
 _FINITE_MODULES = (
     *(nn.ReLU, nn.ReLU6, nn.Sigmoid, nn.Tanh, nn.Hardsigmoid, nn.GELU, nn.SiLU, nn.LogSigmoid, nn.Softsign),
+    GaussianPreserving,
 )
 
 

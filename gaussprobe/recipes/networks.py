@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
@@ -16,12 +18,29 @@ def build_mnist5k_cnn(*, width: float = 1.0, depth: int = 3) -> nn.Sequential:
     Raises:
         ValueError: for a width out of 1/32 to 32, or no convolution.
     """
+    return _cnn(width, depth, normalized=True)
+
+
+def build_plain_cnn(*, width: float = 1.0, depth: int = 3) -> nn.Sequential:
+    """The same without normalization layers: ReLU, with He's weights and no biases at the beginning.
+
+    Args:
+        width, depth: as `build_mnist5k_cnn` takes them.
+
+    Raises:
+        ValueError: for a width out of 1/32 to 32, or no convolution.
+    """
+    return _cnn(width, depth, normalized=False).apply(_he)
+
+
+def _cnn(width: float, depth: int, *, normalized: bool) -> nn.Sequential:
     _check(width, depth)
     layers: list[nn.Module] = []
     before, side = 1, 28
     for number in range(depth):
         channels = _times(width, 32 if number else 16)
-        layers += [nn.Conv2d(before, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)]
+        layers.append(nn.Conv2d(before, channels, 3, padding=1, bias=not normalized))
+        layers += [nn.BatchNorm2d(channels)] if normalized else []
         layers.append(nn.ReLU(inplace=True))
         if number < 2:
             layers.append(nn.MaxPool2d(2))
@@ -30,6 +49,14 @@ def build_mnist5k_cnn(*, width: float = 1.0, depth: int = 3) -> nn.Sequential:
     hidden = _times(width, 64)
     head = [nn.Flatten(), nn.Linear(before * side**2, hidden), nn.ReLU(), nn.Linear(hidden, 10)]
     return nn.Sequential(*layers, *head)
+
+
+def _he(module: nn.Module) -> None:
+    """Weights of variance 2 over fan-in, no biases: where ReLU is on the edge of chaos."""
+    if isinstance(module, nn.Linear | nn.Conv2d):
+        nn.init.normal_(module.weight, std=math.sqrt(2 / module.weight[0].numel()))
+        assert module.bias is not None
+        nn.init.zeros_(module.bias)
 
 
 def build_mnist5k_mlp(*, width: float = 1.0, depth: int = 3) -> nn.Sequential:
@@ -49,6 +76,25 @@ def build_mnist5k_mlp(*, width: float = 1.0, depth: int = 3) -> nn.Sequential:
         layers += [nn.Linear(before, units, bias=False), nn.BatchNorm1d(units), nn.ReLU(inplace=True)]
         before = units
     return nn.Sequential(*layers, nn.Linear(before, 10))
+
+
+def build_narrow_mlp(*, width: float = 1.0, depth: int = 20) -> nn.Sequential:
+    """Many hidden layers of few units: ReLU, with He's weights and no biases at the beginning.
+
+    Args:
+        width: units of each, in multiples of 10.
+        depth: hidden layers.
+
+    Raises:
+        ValueError: for a width out of 1/32 to 32, or no layer.
+    """
+    _check(width, depth)
+    units, before = _times(width, 10), 28 * 28
+    layers: list[nn.Module] = [nn.Flatten()]
+    for _ in range(depth):
+        layers += [nn.Linear(before, units), nn.ReLU()]
+        before = units
+    return nn.Sequential(*layers, nn.Linear(before, 10)).apply(_he)
 
 
 def _times(width: float, units: int) -> int:

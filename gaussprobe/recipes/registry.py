@@ -10,7 +10,14 @@ from typing import Any
 from torch import nn
 
 from gaussprobe.nn import gaussianize
-from gaussprobe.recipes.networks import build_mnist5k_cnn, build_mnist5k_mlp, build_mnist5k_vit
+from gaussprobe.recipes.networks import (
+    build_mnist5k_cnn,
+    build_mnist5k_mlp,
+    build_mnist5k_vit,
+    build_narrow_mlp,
+    build_plain_cnn,
+)
+from gaussprobe.recipes.preserving import ACTIVATIONS
 from gaussprobe.recipes.training import train_digits
 from gaussprobe.trials.trial import Setting
 
@@ -26,6 +33,7 @@ class Recipe:
         settings: by name, the plain one first.
         epochs: unless other ones are asked for.
         values: of width, depth and batch, by these names, that are swept over.
+        normalizes: whether the settings are of normalization layers, which can be varied.
     """
 
     about: str
@@ -34,6 +42,7 @@ class Recipe:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     epochs: int = 10
     values: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    normalizes: bool = True
 
 
 _BATCH: dict[str, Setting] = {"BatchNorm": None, "BatchNormalNorm": gaussianize}
@@ -66,5 +75,21 @@ RECIPES: dict[str, Recipe] = {
         train=train_digits,
         settings=_BATCH,
         values=_VALUES,
+    ),
+    "plain-cnn": Recipe(
+        about="three convolutions without normalization on 5,000 MNIST digits: activations and their weights",
+        build=build_plain_cnn,
+        train=train_digits,
+        settings=ACTIVATIONS,
+        values=_VALUES,
+        normalizes=False,
+    ),
+    "narrow-mlp": Recipe(
+        about="20 hidden layers of 10 units on 5,000 MNIST digits: activations and their weights",
+        build=build_narrow_mlp,
+        train=train_digits,
+        settings=ACTIVATIONS,
+        values=_VALUES | {"depth": (5, 10, 20)},
+        normalizes=False,
     ),
 }

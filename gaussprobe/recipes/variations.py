@@ -62,8 +62,10 @@ def variation(recipe: Recipe, name: str) -> dict[str, Setting]:
         name: `"ablation"`, `"strength"` or `"noise"`.
 
     Raises:
-        ValueError: for another name.
+        ValueError: for another name, or a recipe without normalization layers.
     """
     if name not in VARIATIONS:
         raise ValueError(f"name must be one of {', '.join(VARIATIONS)}; got {name!r}")
+    if not recipe.normalizes:
+        raise ValueError(f"recipe must have normalization layers to vary; got {recipe.about}")
     return ablation(recipe) if name == "ablation" else strengths() if name == "strength" else noises()

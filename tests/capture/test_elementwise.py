@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from gaussprobe.capture.elementwise import acts_elementwise, is_candidate
+from gaussprobe.nn import GaussianPreserving
 from tests.capture.test_recorder import record
 
 
@@ -121,3 +123,15 @@ def test_a_leaf_that_mixes_units_is_looked_into() -> None:
 
     found = record(nn.Sequential(Layer(), nn.Linear(5, 2)), torch.randn(40, 6))
     assert list(found) == ["0:linear", "0:relu", "1"]
+
+
+@pytest.mark.parametrize("kind", ["odd", "positive"])
+def test_our_own_activation_is_one(kind: Literal["odd", "positive"]) -> None:
+    """What it receives is a pre-activation, though it looks its values up in a table."""
+    model = nn.Sequential(nn.Linear(6, 5), GaussianPreserving(3.0, kind=kind), nn.Linear(5, 2))
+    found = record(model, torch.randn(40, 6))
+    assert {name: s.site.kinds for name, s in found.items()} == {
+        "0": ("affine", "preactivation"),
+        "1": ("activation",),
+        "2": ("affine",),
+    }

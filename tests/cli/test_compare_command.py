@@ -240,6 +240,11 @@ def test_a_page_that_is_not_ours_stays(
         ),
         (["--recipe", "small", "--ablate", "--sweep", "width"], "--ablate and --sweep do not go together"),
         (["--recipe", "minst", "--sweep", "width"], "there is no recipe 'minst'"),
+        (
+            ["--recipe", "plain-cnn", "--ablate"],
+            "--ablate varies normalization layers, and plain-cnn has none",
+        ),
+        (["--recipe", "narrow-mlp", "--sweep", "noise"], "--sweep noise varies normalization layers"),
         (["--recipe", "minst", "--ablate"], "there is no recipe 'minst'"),
         (["--recipe", "small", "--sweep", "width", "--html", "a"], "--html draws one comparison"),
         (["--recipe", "small", "--html", "nowhere/page.html"], "there is no folder"),

@@ -192,8 +192,9 @@ def test_json() -> None:
         list(document["layers"][0])
         == (
             "layer width ks_distance pvalue adjusted_pvalue ks_low ks_high fitted_ks_distance "
-            "fitted_pvalue fitted_adjusted_pvalue mean sd skewness excess_kurtosis delta negentropy qq_r2 wasserstein tests "
-            "quantiles correlation predicted_variance predicted_correlation n_nonfinite reason"
+            "fitted_pvalue fitted_adjusted_pvalue mean sd skewness excess_kurtosis delta negentropy qq_r2 "
+            "wasserstein tests quantiles correlation predicted_variance predicted_correlation n_nonfinite "
+            "reason"
         ).split()
     )
     for law, layer, p in zip(found.propagation, document["layers"], found.adjusted_pvalue, strict=True):

@@ -30,7 +30,7 @@ ONE_PAGE = laboratory_html.render(build_laboratory(widths=[5]))
 
 def nothing() -> Laboratory:
     """No layer could be measured, the maps have no numbers, and names are hostile."""
-    found = build_laboratory(widths=[3] * 4, nonfinite={layer: 600 for layer in range(1, 5)})
+    found = build_laboratory(widths=[3] * 4, nonfinite=dict.fromkeys(range(1, 5), 600))
     nan = (math.nan,) * 4
     assert found.diagram is not None
     grid = tuple(tuple(math.nan for _ in row) for row in found.diagram.chi1)
@@ -118,7 +118,7 @@ def test_hostile_text_is_text() -> None:
 
 
 def test_every_figure_is_there_and_named() -> None:
-    """Distances, sd, correlation, Q-Q plots of the layers selected and the phase diagram, each in words too."""
+    """Distances, sd, correlation, Q-Q plots of selected layers, the phase diagram: each in words too."""
     labels = [a["aria-label"] or "" for a in Checker(PAGE).attributes("svg")]
     run = FOUND.propagation
     assert len(labels) == 3 + len(words.selected(FOUND)) + 1
