@@ -90,7 +90,7 @@ def damages() -> dict[str, object]:
 
 def _with_nan(good: bytes, other: bytes) -> bytes:
     """Right in every sum, of values that cannot be."""
-    head, numbers = good.split(b"\n", 1)
+    numbers = good.split(b"\n", 1)[1]
     numbers = np.full(8, np.nan).tobytes() + numbers[64:]
     return cache._head(THETA, "odd", numbers) + numbers
 
@@ -169,7 +169,10 @@ def test_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_processes_at_once(folder: Path) -> None:
     """Both have the table, and one whole file is left."""
-    code = f"from gaussprobe.nn import preserving_cache as c; print(c.table_of({THETA}, 'odd').pieces.sum().hex())"
+    code = (
+        "from gaussprobe.nn.preserving_cache import table_of\n"
+        f"print(table_of({THETA}, 'odd').pieces.sum().hex())"
+    )
     both = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
