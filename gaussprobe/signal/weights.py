@@ -19,8 +19,9 @@ Sampler: TypeAlias = "Callable[[Shape, torch.Generator], torch.Tensor]"
 
 _ROOT_3 = math.sqrt(3)
 
-# The number next to -1: `uniform_` gives -1 itself once in 2^24 draws, and its logarithm is infinite.
-_ABOVE_MINUS_ONE = -1 + 2**-24
+# `uniform_` gives -1 itself once in 2^24 draws, whose weight would be infinite: it counts as the number next
+# to it.
+_BELOW_ONE = 1 - 2**-24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +62,7 @@ def weibull(shape: Shape, generator: torch.Generator, *, theta: float) -> torch.
 
 def weibull_of(u: torch.Tensor, theta: float) -> torch.Tensor:
     """`sign(U) (-ln(1 - |U|))^(1/theta)` of U uniform on -1 .. 1, float32."""
-    signs = u.clamp(min=_ABOVE_MINUS_ONE)
-    return signs.abs().neg_().log1p_().neg_().pow_(1 / theta).copysign_(signs)
+    return u.abs().clamp_(max=_BELOW_ONE).neg_().log1p_().neg_().pow_(1 / theta).copysign_(u)
 
 
 def _empty(shape: Shape, generator: torch.Generator) -> torch.Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstwo
 
@@ -122,7 +122,7 @@ def test_networks_one_by_one(weight: Any, sigma_b: float) -> None:
 def test_chunks_differ() -> None:
     """No two chunks draw the same, and the first ones do not depend on how many follow."""
     few, many = (firsts(asked("tanh", draws, widths=[8, 8]), draws) for draws in (100, 400))
-    assert len(many.unique()) == many.numel()
+    assert len(set(many.flatten().tolist())) == many.numel()
     step = walk.chunks(asked("tanh", 400, widths=[8, 8]), 400)[0].count
     whole = 100 // step * step
     assert whole > 0
@@ -283,6 +283,37 @@ def test_more_draws_than_are_tabulated_in_float32() -> None:
     """20,000 draws are computed in float64: p-values of the first layer are none of rounding."""
     found = signal.propagate("relu", widths=[1], draws=20_000, seed=4)
     assert min(result.pvalue for result in found[0].tests.values()) > 1e-3
+
+
+@given(
+    st.sampled_from(["relu", "tanh", "gelu", "hardtanh"]),
+    st.lists(st.integers(1, 6), min_size=1, max_size=4),
+    st.integers(8, 60),
+    st.floats(0.1, 3),
+    st.floats(0.1, 2),
+    st.sampled_from(["normal", "uniform", ("weibull", 3.0)]),
+    st.integers(0, 2**63 - 1),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_always_holds(
+    name: str, widths: list[int], draws: int, sigma_w: float, sigma_b: float, weight: Any, seed: int
+) -> None:
+    """With biases every layer has a law, its p-values in 0 .. 1, D in its interval, quantiles in order."""
+    found = signal.propagate(
+        name, widths=widths, draws=draws, sigma_w=sigma_w, sigma_b=sigma_b, weight=weight, seed=seed
+    )
+    assert len(found) == len(widths)
+    for law in found:
+        assert law.reason == ""
+        assert 0 <= law.ks_low <= law.ks_distance <= law.ks_high <= 1
+        assert 0 < law.fitted_ks_distance < 1
+        assert all(0 <= p <= 1 for p in (law.pvalue, law.fitted_pvalue))
+        assert all(0 <= result.pvalue <= 1 for result in law.tests.values())
+        assert law.sd > 0
+        assert list(law.quantiles) == sorted(law.quantiles)
+        # p below the level is D beyond its critical value.
+        assert (law.pvalue < found.level) == (law.ks_distance > found.critical_distance)
+        assert (law.fitted_pvalue < found.level) == (law.fitted_ks_distance > found.fitted_critical_distance)
 
 
 @given(st.floats(0, 1), st.integers(8, 10**9), st.floats(0.5, 0.999))
@@ -460,10 +491,10 @@ def test_what_is_refused(change: dict[str, Any], message: str) -> None:
     "x", [3, 3.0, np.float32(3), [3], np.array([3]), torch.tensor(3.0), torch.tensor([3])]
 )
 def test_what_an_input_may_be(x: Any) -> None:
-    """One number in any form is one number."""
-    assert signal.propagate("relu", widths=[2], draws=10, x=x).layers == (
-        signal.propagate("relu", widths=np.array([2]), draws=np.int64(10), x=3.0).layers
-    )
+    """One number in any form is one number; so are widths and draws."""
+    numpys: dict[str, Any] = {"widths": np.array([2]), "draws": np.int64(10)}
+    plain = signal.propagate("relu", widths=[2], draws=10, x=x)
+    assert plain == signal.propagate("relu", x=3.0, **numpys)
 
 
 def test_what_a_result_says_of_itself() -> None:
