@@ -40,8 +40,9 @@ def propagate(
     `z^1 = sigma_w W^1 x / sqrt(fan-in) + sigma_b b^1`,
     `z^(l+1) = sigma_w W^(l+1) phi(z^l) / sqrt(fan-in) + sigma_b b^(l+1)`; biases b are from N(0, 1), so are
     the weights W^1 of the first layer, and with it its pre-activations are exactly normal; later weights are
-    from `weight`. Each of `draws` networks is drawn and run in float32; what is kept of it is the first unit
-    of every layer.
+    from `weight`. Each of `draws` networks is drawn and run in float32, in which numbers below 1e-38 lose
+    digits and end as 0, and those above 3e38 are infinite; what is kept of it is the first unit of every
+    layer.
 
     Null hypothesis: the first pre-activation of the layer is N(0, 1) over draws of the weights, for
     `ks_distance` and its `pvalue`; normal with any mean and variance, for `fitted_ks_distance` and every
@@ -147,7 +148,7 @@ def _warnings(found: Sequence[LayerLaw]) -> list[tuple[type[GaussprobeWarning], 
         (
             category,
             f"propagate: layer {group[0].layer} is {group[0].reason}; {len(group)} of {len(found)} layers "
-            "cannot be measured so",
+            "are affected",
         )
         for category, group in groups
         if group
