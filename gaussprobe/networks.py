@@ -47,7 +47,8 @@ class Networks:
     """
 
     def __init__(self, build: Build) -> None:
-        self.name = build if isinstance(build, str) else getattr(build, "__name__", "")
+        name = build if isinstance(build, str) else getattr(build, "__name__", "")
+        self._name, self._made = "" if name == "<lambda>" else name, "build"
         if isinstance(build, str):
             found = factories.load_object(build)
             if isinstance(found, nn.Module):
@@ -80,14 +81,18 @@ class Networks:
             raise FactoryError(
                 f"{self.title}: draw {draw} returned {type(made).__name__}, not a torch.nn.Module"
             )
-        if self.name in ("", "<lambda>"):
-            self.name = type(made).__name__
+        self._made = type(made).__name__
         return made
+
+    @property
+    def name(self) -> str:
+        """Name of the function, or of the class of what it made where it has none."""
+        return self._name or self._made
 
     @property
     def title(self) -> str:
         """What errors call the function."""
-        return self.name or "build"
+        return self._name or "build"
 
 
 class Weights:
