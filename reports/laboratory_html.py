@@ -102,8 +102,8 @@ def _template() -> Template:
 
 def symbols(sentence: str) -> Markup:
     """A sentence with `sigma_w` and the like as Greek letters, and minus signs that are minus signs."""
-    said = re.sub(r"(?<![\w-])-(?=[.\d])", "−", str(escape(text.plain(sentence))))
-    said = said.replace("chi_1", "χ<sub>1</sub>")
+    said = re.sub(r"(?<![\w-])-(?=[.\d]|inf\b)", "−", str(escape(text.plain(sentence))))
+    said = re.sub(r"(?<!\w)inf(?!\w)", "∞", said).replace("chi_1", "χ<sub>1</sub>")
     said = re.sub(r"\bsigma_([wb])\b", r"σ<sub>\1</sub>", said)
     return Markup(said)  # noqa: S704  escaped above
 

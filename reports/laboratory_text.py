@@ -79,21 +79,38 @@ def _correlation(row: Row, decimals: int = 4) -> str:
     return " ".join(limits).strip()
 
 
+def _pointed(name: str) -> Callable[[Row], str]:
+    """Four decimals: of what is far below 1, where small differences do not matter."""
+
+    def cell(row: Row) -> str:
+        value = float(getattr(row.law, name))
+        return text.pointed(value, 4) if math.isfinite(value) else text.number(value)
+
+    return cell
+
+
+def _pvalue(p: float) -> str:
+    """Three decimals, or `<.001`."""
+    if math.isnan(p):
+        return text.NOT_AVAILABLE
+    return "<.001" if p < 0.001 else text.pointed(p, 3)
+
+
 def _correlation_in_short(row: Row) -> str:
     return _correlation(row, 2)
 
 
 _LAYER = _Column(over="", under="layer", cell=lambda row: f"{row.law.layer}")
 _WIDTH = _Column(over="", under="width", cell=lambda row: f"{row.law.width}")
-_D = _Column(over="N(0,1)", under="D", cell=_number("ks_distance"), apart=1)
+_D = _Column(over="N(0,1)", under="D", cell=_pointed("ks_distance"), apart=1)
 _D_WIDE = _Column(over="against N(0,1)", under="D [95 % interval]", cell=_distance, apart=1)
-_P = _Column(over="adj.", under="p", cell=lambda row: text.pvalue(row.adjusted))
-_FITTED = _Column(over="fitted", under="D", cell=_number("fitted_ks_distance"), apart=1)
-_FITTED_P = _Column(over="adj.", under="p", cell=lambda row: text.pvalue(row.fitted_adjusted))
+_P = _Column(over="adj.", under="p", cell=lambda row: _pvalue(row.adjusted))
+_FITTED = _Column(over="fitted", under="D", cell=_pointed("fitted_ks_distance"), apart=1)
+_FITTED_P = _Column(over="adj.", under="p", cell=lambda row: _pvalue(row.fitted_adjusted))
 _SD = _Column(over="", under="sd", cell=_number("sd"), apart=1)
 _SD_WIDE = _Column(over="wide", under="sd", cell=lambda row: text.number(row.predicted_sd))
-_KURTOSIS = _Column(over="excess", under="kurt.", cell=_number("excess_kurtosis"))
-_DELTA = _Column(over="", under="delta", cell=_number("delta"))
+_KURTOSIS = _Column(over="excess", under="kurt.", cell=lambda row: text.number(row.law.excess_kurtosis, 2))
+_DELTA = _Column(over="", under="delta", cell=_pointed("delta"))
 _ALIKE = _Column(over="correlation of", under="two inputs", cell=_correlation, apart=1)
 _ALIKE_SHORT = _Column(over="correlation of", under="two inputs", cell=_correlation_in_short, apart=1)
 _ALIKE_WIDE = _Column(over="", under="wide", cell=lambda row: text.number(row.predicted_correlation))
@@ -106,6 +123,7 @@ _MEAN = _Column(over="", under="mean", cell=_number("mean"), apart=1)
 _SKEWNESS = _Column(over="skew-", under="ness", cell=_number("skewness"))
 _J = _Column(over="J", under="nats", cell=_number("negentropy"))
 
+_WITHOUT_WIDTH = (_LAYER, _D, _P, _FITTED, _FITTED_P, _SD, _KURTOSIS, _DELTA, _ALIKE_SHORT, _ALIKE_WIDE)
 # The first for which there is room; the last wherever there is none.
 _LAYOUTS: tuple[tuple[_Column, ...], ...] = (
     (
@@ -113,6 +131,7 @@ _LAYOUTS: tuple[tuple[_Column, ...], ...] = (
         *(_SKEWNESS, _KURTOSIS, _DELTA, _J, _ALIKE, _ALIKE_WIDE, _COSINE),
     ),
     (_LAYER, _WIDTH, _D, _P, _FITTED, _FITTED_P, _SD, _KURTOSIS, _DELTA, _ALIKE_SHORT, _ALIKE_WIDE),
+    _WITHOUT_WIDTH,
     (_LAYER, _D, _P, _FITTED, _FITTED_P, _SD, _ALIKE_SHORT, _ALIKE_WIDE),
     (_LAYER, _D, _P, _FITTED, _FITTED_P, _SD),
     (_LAYER, _D, _P, _SD),
@@ -121,7 +140,9 @@ _LAYOUTS: tuple[tuple[_Column, ...], ...] = (
 
 def _table(found: Laboratory, console: Console) -> None:
     shown = rows(found, words.selected(found))
-    tables = [[_lines(column, shown) for column in layout] for layout in _LAYOUTS]
+    alike = len(set(found.propagation.widths)) == 1  # and then in the title
+    layouts = [layout for layout in _LAYOUTS if alike or layout is not _WITHOUT_WIDTH]
+    tables = [[_lines(column, shown) for column in layout] for layout in layouts]
     fitting = next((one for one in tables if _breadth(one) <= console.width), tables[-1])
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     for over, under, *_ in fitting:

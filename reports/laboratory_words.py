@@ -124,7 +124,11 @@ def _standard(found: Laboratory) -> str:
             f"{_none(null)} by {found.propagation.draws:,} networks "
             f"(D at most {_between(found, null.worst)}, at layer {null.worst})."
         )
-    return f"{_where(null)}; D is largest, {_between(found, null.worst)}, at layer {null.worst}."
+    known = math.isclose(found.predicted_variance[0], 1.0)
+    return (
+        f"{_where(null)}; D is largest, {_between(found, null.worst)}, at layer {null.worst}."
+        f"{_by_chance(null) if known else ''}"
+    )
 
 
 def _shape(found: Laboratory) -> str:
@@ -134,7 +138,10 @@ def _shape(found: Laboratory) -> str:
         return ""
     scale = _scale(found) if standard(found).rejected else ""
     if null.rejected:
-        return f"{_where(null)}; D is largest, {null.distance(null.worst)}, at layer {null.worst}.{scale}"
+        return (
+            f"{_where(null)}; D is largest, {null.distance(null.worst)}, at layer {null.worst}."
+            f"{_by_chance(null)}{scale}"
+        )
     if not standard(found).rejected:
         return ""
     return f"{_none(null)} (D at most {null.distance(null.worst)}).{scale}"
@@ -146,6 +153,13 @@ def _none(null: Null) -> str:
     which = f"None of the {n} layers" if n > 1 else "The one layer"
     tested = "" if n == len(null.adjusted) else " that could be tested"
     return f"{which}{tested} {'can' if n > 1 else 'cannot'} be told from {null.title}"
+
+
+def _by_chance(null: Null) -> str:
+    """That a null hypothesis known to hold in layer 1, whose weights are normal, was rejected there."""
+    return (
+        " In layer 1 it holds by construction: there it is rejected by chance." if 1 in null.rejected else ""
+    )
 
 
 def _where(null: Null) -> str:
@@ -200,7 +214,9 @@ def _tending(found: Laboratory) -> str:
             ("the variance", point.fixed_point, point.variance_depth),
             ("the correlation of two inputs", point.correlation_fixed_point, point.correlation_depth),
         )
+        # What is kept tends to nothing: the reason says so.
         if not math.isnan(limit)
+        and not (what == "the variance" and math.isinf(depth) and 0 < limit < math.inf)
     ]
     if point.reason and point.phase != "undetermined":
         said.append(text.plain(point.reason))
@@ -265,7 +281,10 @@ def selected(found: Laboratory) -> list[int]:
 
 
 def unmeasured(found: Laboratory) -> list[tuple[str, str]]:
-    """Layers with a reason why numbers are missing, neighbours with the same kind of reason together."""
+    """Layers with a reason why numbers are missing, neighbours with the same kind of reason together.
+
+    What is missing of the correlation alone is told too.
+    """
     laws = [law for law in found.propagation if law.reason]
     groups: list[list[LayerLaw]] = []
     for law in laws:
@@ -273,7 +292,12 @@ def unmeasured(found: Laboratory) -> list[tuple[str, str]]:
             groups[-1].append(law)
         else:
             groups.append([law])
-    return [(_named(group), _reason(group)) for group in groups]
+    told = [(_named([law.layer for law in group]), _reason(group)) for group in groups]
+    broken = {law.layer for law in laws if law.n_nonfinite}
+    alone = [one for one in found.propagation.correlations if one.reason and one.layer not in broken]
+    for reason, same in itertools.groupby(alone, key=lambda one: one.reason):
+        told.append((f"correlation of {_named([one.layer for one in same])}", reason))
+    return told
 
 
 def _follows(before: LayerLaw, law: LayerLaw) -> bool:
@@ -281,9 +305,8 @@ def _follows(before: LayerLaw, law: LayerLaw) -> bool:
     return alike and law.layer == before.layer + 1
 
 
-def _named(group: Sequence[LayerLaw]) -> str:
-    first, last = group[0].layer, group[-1].layer
-    return f"layer {first}" if first == last else f"layers {first} to {last}"
+def _named(layers: Sequence[int]) -> str:
+    return f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]} to {layers[-1]}"
 
 
 def _reason(group: Sequence[LayerLaw]) -> str:

@@ -142,6 +142,15 @@ def test_sentences_never_contradict_the_numbers(pvalues: list[float]) -> None:
 FOUR = build_laboratory(widths=[3] * 4, diagram=False)
 
 
+def test_a_law_known_to_hold_is_rejected_by_chance_alone() -> None:
+    """Layer 1 has normal weights: where its variance is 1 too, a rejection there is called chance."""
+    found = adjusted(0.01, 0.5, 0.01, fitted=(0.5, 0.5, 0.01))
+    told = "In layer 1 it holds by construction: there it is rejected by chance."
+    assert told not in said(found)  # its variance is 2
+    assert told in said(dataclasses.replace(found, predicted_variance=(1.0, 2.0, 2.0)))
+    assert told in said(dataclasses.replace(found, fitted_adjusted_pvalue=(0.01, 0.01, 0.01)))
+
+
 def test_where_the_setting_lies() -> None:
     """The phase, chi_1 and the edge are told, and what infinitely wide layers tend to."""
     edge = said(build_laboratory())
@@ -193,8 +202,8 @@ def test_json() -> None:
         == (
             "layer width ks_distance pvalue adjusted_pvalue ks_low ks_high fitted_ks_distance "
             "fitted_pvalue fitted_adjusted_pvalue mean sd skewness excess_kurtosis delta negentropy qq_r2 "
-            "wasserstein tests quantiles correlation predicted_variance predicted_correlation n_nonfinite "
-            "reason"
+            "wasserstein tests "
+            "quantiles correlation predicted_variance predicted_correlation n_nonfinite reason"
         ).split()
     )
     for law, layer, p in zip(found.propagation, document["layers"], found.adjusted_pvalue, strict=True):

@@ -118,7 +118,7 @@ def test_hostile_text_is_text() -> None:
 
 
 def test_every_figure_is_there_and_named() -> None:
-    """Distances, sd, correlation, Q-Q plots of selected layers, the phase diagram: each in words too."""
+    """Distances, sd, correlation, Q-Q plots of selected layers and the phase diagram, each in words too."""
     labels = [a["aria-label"] or "" for a in Checker(PAGE).attributes("svg")]
     run = FOUND.propagation
     assert len(labels) == 3 + len(words.selected(FOUND)) + 1
@@ -153,8 +153,8 @@ def test_numbers_of_the_record_stand_in_the_table() -> None:
 
 def test_symbols() -> None:
     """Greek letters and minus signs in sentences; what is no number keeps its hyphen."""
-    assert str(laboratory_html.symbols("chi_1 -.5 at sigma_w 1e-05, <b> two-layer")) == (
-        "χ<sub>1</sub> −.5 at σ<sub>w</sub> 1e-05, &lt;b&gt; two-layer"
+    assert str(laboratory_html.symbols("chi_1 -.5 at sigma_w 1e-05, <b> -inf two-layer")) == (
+        "χ<sub>1</sub> −.5 at σ<sub>w</sub> 1e-05, &lt;b&gt; −∞ two-layer"
     )
 
 
