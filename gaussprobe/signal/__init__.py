@@ -5,12 +5,20 @@ arXiv:2205.12379.
 """
 
 from gaussprobe.signal.activations import Activation, activation
+from gaussprobe.signal.edge import edge_of_chaos
 from gaussprobe.signal.ensemble import ensemble
+from gaussprobe.signal.maps import correlation_map, input_moments, variance_map
+from gaussprobe.signal.phase import phase
 from gaussprobe.signal.propagate import propagate
 
 __all__ = [
     "Activation",
     "activation",
+    "correlation_map",
+    "edge_of_chaos",
     "ensemble",
+    "input_moments",
+    "phase",
     "propagate",
+    "variance_map",
 ]
