@@ -139,11 +139,12 @@ def _block(x: torch.Tensor, y: torch.Tensor, slope: torch.Tensor | None, of: Con
     if slope is not None:
         slope.mul_(PER_UNIT)
     if of.positive:
-        left = k < 0
+        # 1 where logarithms are kept, else 0: lerp takes one or the other as it is, faster than where does.
+        left = k.clamp_(-1, 0).neg_()
         torch.exp(y, out=value)
-        torch.where(left, value, y, out=y)
+        torch.lerp(y, value, left, out=y)
         if slope is not None:
-            slope.mul_(value.masked_fill_(~left, 1))
+            torch.lerp(slope, value.mul_(slope), left, out=slope)
     _set_ends(x, y, slope, of)
 
 
