@@ -89,6 +89,7 @@ RECIPES: dict[str, Recipe] = {
         build=build_narrow_mlp,
         train=train_digits,
         settings=ACTIVATIONS,
+        epochs=20,
         values=_VALUES | {"depth": (5, 10, 20)},
         normalizes=False,
     ),
