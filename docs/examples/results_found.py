@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
+from docs.examples.markdown import bullets, title
 from docs.examples.results_layers import COST, layers, passed_on, sure_ratios
 from docs.examples.results_words import (
     TABLES,
     Found,
     as_figures,
-    bullets,
     called,
     counted,
     half,
@@ -18,7 +18,6 @@ from docs.examples.results_words import (
     of_recipes,
     ratio_words,
     signs,
-    title,
     verdict,
     with_interval,
 )

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from docs.examples.markdown import bullets, table, title
 from docs.examples.results_words import (
     Found,
     as_figures,
-    bullets,
     called,
     cells,
     counted,
@@ -23,8 +23,6 @@ from docs.examples.results_words import (
     signs,
     summary,
     sure,
-    table,
-    title,
     verdict,
     with_interval,
 )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from docs.examples import results_found, results_layers
+from docs.examples.markdown import bullets, made, table, title
 from docs.examples.results_words import (
     TABLES,
     Found,
     as_figures,
-    bullets,
     called,
     cells,
     comparisons,
@@ -24,13 +23,12 @@ from docs.examples.results_words import (
     of_recipes,
     signs,
     summary,
-    table,
-    title,
     verdict,
 )
 from gaussprobe.comparison import Comparison
 from gaussprobe.sweep import Row, Sweep, by_setting, by_value, r2_measure
 
+_COMMAND = "python -m docs.examples.results --page docs/results.md"
 _SETTINGS = {
     "noise": (
         "Kinds of noise (figure 7)",
@@ -52,7 +50,12 @@ def page(found: Found) -> str:
     Args:
         found: by part, None for one that was not run.
     """
-    lines = [*_head(), *results_found.section(found), *_made(found), *_accuracy(found)]
+    lines = [
+        *_head(),
+        *results_found.section(found),
+        *made(_COMMAND, comparisons(found)),
+        *_accuracy(found),
+    ]
     lines += results_layers.r2(found)
     for name in _SETTINGS:
         lines += _settings(found, name)
@@ -76,29 +79,6 @@ def _head() -> list[str]:
         "As in the paper, or against it, is said of directions only, not of sizes.",
         "",
     ]
-
-
-def _made(found: Found) -> list[str]:
-    trials = [trial for each in comparisons(found) for trial in each.trials]
-    threads = sorted({trial.threads for trial in trials})
-    versions = (", ".join(f"{name} {version}" for name, version in t.versions.items()) for t in trials)
-    hours, failed = sum(trial.seconds for trial in trials) / 3600, sum(bool(t.failure) for t in trials)
-    return [
-        *title("How it was made"),
-        "`python -m docs.examples.results --page docs/results.md`",
-        "",
-        f"- Page written on {datetime.datetime.now(datetime.UTC):%Y-%m-%d}.",
-        f"- Machine: {_recorded(trial.machine for trial in trials)}; threads of a training: "
-        f"{', '.join(map(str, threads)) or 'none was run'}.",
-        f"- Versions: {_recorded(versions)}.",
-        f"- {len(trials)} trainings, {hours:.1f} hours of them; {failed} failed.",
-        "",
-    ]
-
-
-def _recorded(values: Iterable[str]) -> str:
-    """What trainings were made with, which may not be what the page is made with."""
-    return "; ".join(dict.fromkeys(filter(None, values))) or "not recorded"
 
 
 def _accuracy(found: Found) -> list[str]:

@@ -187,20 +187,3 @@ def called(one: Comparison, name: str) -> str:
 def missing(name: str) -> str:
     """How to have a part that is not there."""
     return f"Not run yet: `python -m docs.examples.results --only {name}`."
-
-
-def title(text: str) -> list[str]:
-    """A heading."""
-    return [f"## {text}", ""]
-
-
-def bullets(lines: Iterable[str]) -> list[str]:
-    """A list."""
-    return [*(f"- {line}" for line in lines), ""]
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Nothing for no rows."""
-    if not rows:
-        return []
-    return [*(f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)), ""]

@@ -81,6 +81,7 @@ RECIPES: dict[str, Recipe] = {
         build=build_plain_cnn,
         train=train_digits,
         settings=ACTIVATIONS,
+        epochs=5,
         values=_VALUES,
         normalizes=False,
     ),
