@@ -14,7 +14,7 @@ from gaussprobe.phases import Edge
 from gaussprobe.signal import activations
 from gaussprobe.signal.activations import Activation, Function
 from gaussprobe.signal.fixed import KEPT, LEAST, MOST, settled
-from gaussprobe.signal.maps import Maps, check_sigmas
+from gaussprobe.signal.maps import Maps, nonnegative
 from gaussprobe.signal.quadrature import Quadrature
 
 # Steps of the scan over fixed points to an octave, and at once.
@@ -52,9 +52,8 @@ def edge_of_chaos(activation: str | Function | Activation, *, sigma_b: float = 0
         Poole et al. (2016), NeurIPS; Hayou, Doucet & Rousseau (2019), On the impact of the activation
         function on deep neural networks training, ICML, definition 2.
     """
-    check_sigmas(1.0, sigma_b)
-    made = Quadrature(activations.activation(activation))
-    found, measured = edge_of(made, float(sigma_b))
+    sigma_b = nonnegative("sigma_b", sigma_b)
+    found, measured = edge_of(Quadrature(activations.activation(activation)), sigma_b)
     if not measured:
         warnings.warn(found.reason, GaussprobeWarning, stacklevel=2)
     return found

@@ -43,17 +43,22 @@ def settled(maps: Maps, start: float = 1.0) -> Settled:
     """The fixed point of the variance map that is reached from a variance.
 
     A few layers are gone through; from there on, in the direction in which the variance goes, the first
-    point is taken at which it is kept.
+    point is taken at which it is kept. It settles always: `d ln E[phi^2] / d ln v` is
+    `E[phi^2 (z^2 - 1)] / (2 E[phi^2])`, at least -1/2, so that no two variances lead to each other, and a
+    continuous map of an interval without such a pair leads to a fixed point from everywhere.
 
     Args:
         maps: of the setting.
         start: the variance.
+
+    Reference:
+        Coppel (1955), The solution of equations by iteration, Proc. Cambridge Phil. Soc. 51, theorem 1.
     """
     v = start
     for layer in range(_LAYERS):
         following = maps.next_variance(v)
-        if layer == 0 and abs(following - v) <= KEPT * v:
-            return _kept(maps, v)
+        if abs(following - v) <= KEPT * v:
+            return _nearby(maps, v) if layer else _kept(maps, v)
         if not math.isfinite(following):
             return _lost(maps, v)
         v = following
@@ -76,7 +81,7 @@ def _nearby(maps: Maps, v: float) -> Settled:
         slope = _slope(maps, v)
         # One step of Newton's: the variance may approach slowly.
         root = v + v * change / (1 - slope) if abs(1 - slope) > 1e-3 else v
-        return _judged(maps, root)
+        return Settled(variance=root, at=root, slope=slope)
     last = v
     for block in _outwards(v, up=change > 0):
         ahead = maps.variance(block) / block - 1
@@ -84,7 +89,8 @@ def _nearby(maps: Maps, v: float) -> Settled:
             if math.isnan(here):
                 return _lost(maps, last)
             if here * change < 0 and abs(here) > KEPT:
-                return _judged(maps, _root(maps, last, float(one)))
+                root = _root(maps, last, float(one))
+                return Settled(variance=root, at=root, slope=_slope(maps, root))
             last = float(one)
     return _end(maps, last)
 
@@ -113,22 +119,12 @@ def _slope(maps: Maps, v: float) -> float:
     return float(maps.sigma_w**2 * maps.quadrature.moments([v]).growth[0]) if maps.sigma_w else 0.0
 
 
-def _judged(maps: Maps, v: float) -> Settled:
-    """A fixed point, if the variance settles there."""
-    slope = _slope(maps, v)
-    if slope < -1:
-        reason = f"the variance does not settle: it alternates around {v:.6g}"
-        return Settled(variance=math.nan, at=v, slope=slope, reason=reason)
-    return Settled(variance=v, at=v, slope=slope)
-
-
 def _kept(maps: Maps, v: float) -> Settled:
     """The variance that a network was started with, kept."""
     others = v * np.array([2.0**-10, 2.0**-5, 2.0**5, 2.0**10])
     every = bool((abs(maps.variance(others) / others - 1) <= KEPT).all())
     reason = "every variance is kept: the one at the start is the fixed point" if every else ""
-    found = _judged(maps, v)
-    return Settled(variance=found.variance, at=v, slope=found.slope, reason=found.reason or reason)
+    return Settled(variance=v, at=v, slope=_slope(maps, v), reason=reason)
 
 
 def _end(maps: Maps, v: float) -> Settled:

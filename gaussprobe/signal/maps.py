@@ -11,6 +11,7 @@ import torch
 
 from gaussprobe.errors import GaussprobeWarning
 from gaussprobe.signal.activations import Activation, Function, activation
+from gaussprobe.signal.arguments import finite, integer
 from gaussprobe.signal.plane import Joint, joint
 from gaussprobe.signal.quadrature import Moments, Quadrature
 from gaussprobe.signal.rule import Array
@@ -86,7 +87,7 @@ def variance_map(
     Args:
         activation: a name, a function or a module; see `gaussprobe.signal.activation`.
         sigma_w, sigma_b: standard deviations of weights (before the division by the root of fan-in) and of
-            biases.
+            biases. For a law of weights that is not of variance 1, sigma_w times its standard deviation.
         depth: layers.
         variance: of the first layer's pre-activations: `sigma_w^2 |x|^2 / d + sigma_b^2` for an input x of d
             numbers (`input_moments`).
@@ -102,8 +103,8 @@ def variance_map(
         NeurIPS, equation 3.
     """
     maps = made_maps(activation, sigma_w=sigma_w, sigma_b=sigma_b)
-    check_depth(depth)
-    found = [_nonnegative("variance", variance)]
+    depth = integer("depth", depth, least=1)
+    found = [nonnegative("variance", variance)]
     while len(found) < depth:
         found.append(maps.next_variance(found[-1]))
     _warn(maps)
@@ -139,11 +140,11 @@ def correlation_map(
         Poole et al. (2016), equation 5.
     """
     maps = made_maps(activation, sigma_w=sigma_w, sigma_b=sigma_b)
-    check_depth(depth)
+    depth = integer("depth", depth, least=1)
     given = tuple(variance) if isinstance(variance, tuple | list) else (variance, variance)
     if len(given) != 2:
         raise ValueError(f"variance must be one number or two; got {len(given)}")
-    v1, v2 = (_nonnegative("variance", one) for one in given)
+    v1, v2 = (nonnegative("variance", one) for one in given)
     found = [check_correlation(correlation)]
     while len(found) < depth:
         finite = 0 < v1 < math.inf and 0 < v2 < math.inf and not math.isnan(found[-1])
@@ -170,7 +171,7 @@ def input_moments(
     Raises:
         ValueError: for another shape, or numbers out of range.
     """
-    check_sigmas(sigma_w, sigma_b)
+    sigma_w, sigma_b = nonnegative("sigma_w", sigma_w), nonnegative("sigma_b", sigma_b)
     if x.ndim < 2 or len(x) != 2 or not x.numel():
         raise ValueError(f"x must be two inputs, (2, d); got {tuple(x.shape)}")
     flat = x.detach().reshape(2, -1).to(torch.float64)
@@ -182,29 +183,8 @@ def input_moments(
 
 def made_maps(given: str | Function | Activation, *, sigma_w: float, sigma_b: float) -> Maps:
     """The maps of a setting, checked."""
-    check_sigmas(sigma_w, sigma_b)
-    made = Quadrature(activation(given))
-    return Maps(quadrature=made, sigma_w=float(sigma_w), sigma_b=float(sigma_b))
-
-
-def check_sigmas(sigma_w: float, sigma_b: float) -> None:
-    """Standard deviations that are none.
-
-    Raises:
-        ValueError: naming the one.
-    """
-    _nonnegative("sigma_w", sigma_w)
-    _nonnegative("sigma_b", sigma_b)
-
-
-def check_depth(depth: int) -> None:
-    """A number of layers that is none.
-
-    Raises:
-        ValueError: naming it.
-    """
-    if isinstance(depth, bool) or not isinstance(depth, int | np.integer) or depth < 1:
-        raise ValueError(f"depth must be an integer of at least 1; got {depth!r}")
+    sigma_w, sigma_b = nonnegative("sigma_w", sigma_w), nonnegative("sigma_b", sigma_b)
+    return Maps(quadrature=Quadrature(activation(given)), sigma_w=sigma_w, sigma_b=sigma_b)
 
 
 def check_correlation(correlation: float) -> float:
@@ -213,19 +193,22 @@ def check_correlation(correlation: float) -> float:
     Raises:
         ValueError: naming it.
     """
-    if not _is_number(correlation) or not -1 <= correlation <= 1:
-        raise ValueError(f"correlation must be from -1 to 1; got {correlation!r}")
-    return float(correlation)
+    found = finite(correlation)
+    if found is None or abs(found) > 1:
+        raise ValueError(f"correlation must be a number from -1 to 1; got {correlation!r}")
+    return found
 
 
-def _nonnegative(name: str, value: float) -> float:
-    if not _is_number(value) or not math.isfinite(value) or value < 0:
+def nonnegative(name: str, value: float) -> float:
+    """`value` as a float.
+
+    Raises:
+        ValueError: naming the argument, if it is no finite number of at least 0.
+    """
+    found = finite(value)
+    if found is None or found < 0:
         raise ValueError(f"{name} must be a finite number of at least 0; got {value!r}")
-    return float(value)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    return found
 
 
 def _warn(maps: Maps) -> None:

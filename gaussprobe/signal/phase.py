@@ -31,7 +31,7 @@ def phase(activation: str | Function | Activation, *, sigma_w: float, sigma_b: f
     Args:
         activation: a name, a function or a module; see `gaussprobe.signal.activation`.
         sigma_w, sigma_b: standard deviations of weights (before the division by the root of fan-in) and of
-            biases.
+            biases. For a law of weights that is not of variance 1, sigma_w times its standard deviation.
 
     Returns:
         The fixed point that the variance tends to from 1, chi1 there, what correlations of at least 0 tend
