@@ -10,7 +10,7 @@ from gaussprobe.nn import preserving_table
 from gaussprobe.nn.preserving_table import END, PER_UNIT, Table
 
 # Values worked on at once: a handful of buffers of as many stay in the cache.
-BLOCK = 2**17
+BLOCK = 2**19
 
 
 class Constants(NamedTuple):
@@ -50,7 +50,7 @@ def evaluate(x: torch.Tensor, of: Constants) -> torch.Tensor:
     Returns:
         The same shape. The limit at an infinity, with slope 0; NaN of NaN.
     """
-    u = x.clamp(of.first / PER_UNIT, END) * PER_UNIT
+    u = x.clamp(of.first / PER_UNIT, float(END)) * PER_UNIT
     k = u.detach().round()
     t = u - k
     index = k.nan_to_num(0.0).to(torch.int64) - of.first
@@ -65,7 +65,7 @@ def evaluate(x: torch.Tensor, of: Constants) -> torch.Tensor:
         far = x.abs() >= END
     infinite = far & x.isinf()
     beyond = _beyond(torch.where(far & ~infinite, x.abs(), END), of)
-    y = torch.where(far, beyond if of.positive else torch.copysign(beyond, x.detach()), y)
+    y = torch.where(far, beyond if of.positive else beyond * x.detach().sign(), y)
     return torch.where(infinite, x.detach(), y)
 
 

@@ -92,10 +92,11 @@ def series(y: Array, theta: float) -> tuple[Array, Array, Array]:
     """
     k = np.arange(_TERMS)
     odd = 2 * k + 1.0
-    # 1 / Gamma(1 - x) = Gamma(x) sin(pi x) / pi, in logarithms for Gamma(x) grows.
+    # 1 / Gamma(1 - x) = Gamma(1 + x) sin(pi x) / (pi x), in logarithms for Gamma grows.
     x = odd / theta
-    size = special.gammaln(x) - special.gammaln(k + 1.0) - k * math.log(2)
-    density = _ROOT_2_OVER_PI * (-1.0) ** k * np.exp(size) * np.sin(math.pi * np.fmod(x, 2)) / math.pi
+    size = special.gammaln(1 + x) - special.gammaln(k + 1.0) - k * math.log(2)
+    turn = np.sin(math.pi * np.fmod(x, 2)) / (math.pi * x)
+    density = _ROOT_2_OVER_PI * (-1.0) ** k * np.exp(size) * turn
     square = y * y
     slopes = np.polynomial.polynomial.polyval(square, density[1:] * 2 * k[1:])
     return (

@@ -183,7 +183,7 @@ def test_two_processes_at_once(folder: Path) -> None:
     assert cache._read(path, THETA, "odd") is not None
 
 
-@pytest.mark.parametrize("theta", [2.02, 2.05, 2.5, 10, 1e4])
+@pytest.mark.parametrize("theta", [2.02, 2.05, 2.5, 10, 1e4, sys.float_info.max])
 @pytest.mark.parametrize("kind", ["odd", "positive"])
 def test_seconds_to_build(theta: float, kind: Kind) -> None:
     """Less than 2 s of a processor."""
