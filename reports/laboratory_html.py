@@ -190,14 +190,14 @@ def _point(found: Laboratory) -> list[tuple[str, str]]:
     """Where the setting lies, in numbers."""
     point, edge = found.point, found.edge
     numbers = [
-        ("sd of weights, sigma_w", point.sigma_w),
-        ("sd of biases, sigma_b", point.sigma_b),
+        ("sd of weights", point.sigma_w),
+        ("sd of biases", point.sigma_b),
         ("chi_1", point.chi1),
         ("fixed point of the variance", point.fixed_point),
         ("fixed point of the correlation", point.correlation_fixed_point),
         ("depth scale of the variance, layers", point.variance_depth),
         ("depth scale of the correlation, layers", point.correlation_depth),
-        ("edge at this sigma_b, sigma_w", edge.sigma_w),
+        ("edge at this sd of biases, sd of weights", edge.sigma_w),
         ("fixed point of the variance there", edge.fixed_point),
     ]
     said = [("phase", point.phase), *((name, page.typeset(text.number(value, 5))) for name, value in numbers)]

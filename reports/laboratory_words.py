@@ -194,11 +194,13 @@ def _scale(found: Laboratory) -> str:
 def _phase(found: Laboratory) -> str:
     """On which side of the edge the setting lies, and where the edge is."""
     point, edge = found.point, found.edge
-    at = f"at sigma_w {_exact(point.sigma_w)}, sigma_b {_exact(point.sigma_b)}"
+    # Maps see the sd of weights: sigma_w is that only for laws of sd 1.
+    w = "sigma_w" if found.weight_sd == 1 else "sd of weights"
+    at = f"at {w} {_exact(point.sigma_w)}, sigma_b {_exact(point.sigma_b)}"
     if math.isnan(edge.sigma_w):
         where = f"there is no edge at this sigma_b{_because(edge.reason)}"
     else:
-        where = f"the edge at this sigma_b is sigma_w {_exact(edge.sigma_w)}"
+        where = f"the edge at this sigma_b is {w} {_exact(edge.sigma_w)}{_because(edge.reason)}"
     if point.phase == "undetermined":
         return f"The phase {at} is undetermined{_because(point.reason)}; {where}."
     name = "On the edge of chaos" if point.phase == "edge" else f"In the {point.phase} phase"

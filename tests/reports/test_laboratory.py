@@ -155,11 +155,18 @@ def test_where_the_setting_lies() -> None:
     """The phase, chi_1 and the edge are told, and what infinitely wide layers tend to."""
     edge = said(build_laboratory())
     assert "On the edge of chaos at sigma_w 1.414, sigma_b 0: chi_1 1.000;" in edge
-    assert "every variance is a fixed point" in edge
+    assert "edge at this sigma_b is sigma_w 1.414 (every variance is a fixed point)." in edge
+    assert "every variance is kept" in edge
+    assert "the variance tends to" not in edge
     ordered = said(build_laboratory(widths=[3] * 4, sigma_w=1.0))
     assert "In the ordered phase at sigma_w 1.000, sigma_b 0: chi_1 .5000; the edge at" in ordered
     assert "the variance tends to 0, by a factor e in 1.44 layers" in ordered  # 1 / ln 2
     found = build_laboratory(widths=[3] * 4)
+    weibull = said(dataclasses.replace(found, weight_sd=0.95))
+    assert (
+        "edge of chaos at sd of weights 1.414, sigma_b 0: chi_1 1.000; the edge at this sigma_b is sd"
+        in weibull
+    )
     nowhere = dataclasses.replace(found.edge, sigma_w=math.nan, reason="chi_1 never reaches 1")
     lost = dataclasses.replace(found.point, phase="undetermined", reason="no fixed point", chi1=math.nan)
     text = said(dataclasses.replace(found, edge=nowhere, point=lost))
