@@ -21,6 +21,7 @@ import math
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ import numpy as np
 import torch
 
 import gaussprobe as gp
+from gaussprobe.errors import GaussprobeWarning
 from gaussprobe.propagated import Propagation
 
 THETAS = (2.05, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0)
@@ -104,13 +106,15 @@ def law_error(theta: float, kind: str) -> float:
     """`sup_z |P(W phi(X) <= z) - Phi(z)|`, W of the symmetric Weibull law, X standard normal, by quadrature.
 
     `P(W y > z) = exp(-(z / y)^theta) / 2` for z, y > 0, so that for z > 0, as both laws are symmetric,
-    `P(W phi(X) > z) = E exp(-(z / |phi(X)|)^theta) / 2`: Gauss-Legendre in panels over x.
+    `P(W phi(X) > z) = E exp(-(z / |phi(X)|)^theta) / 2`: Gauss-Legendre over x, in panels that grow with
+    the distance from 0, where phi odd is 0 and the integrand of a small z rises within a width of z.
 
     Args:
         theta, kind: of `gaussprobe.nn.GaussianPreserving`, which is evaluated in float64.
     """
     nodes, weights = np.polynomial.legendre.leggauss(20)
-    edges = np.linspace(-10, 10, 1001)
+    growing = np.concatenate([np.geomspace(1e-12, 0.1, 200), np.linspace(0.1, 10, 500)[1:]])
+    edges = np.concatenate([-growing[::-1], growing])
     half = np.diff(edges)[:, None] / 2
     x = (half * nodes + (edges[:-1, None] + half)).ravel()
     mass = (half * weights).ravel() * np.exp(-x * x / 2) / math.sqrt(2 * math.pi)
@@ -126,7 +130,9 @@ def law_error(theta: float, kind: str) -> float:
 
 def propagated(name: str, widths: Sequence[int], draws: int) -> Propagation:
     """An activation with its law of weights, from the scalar input 1."""
-    return gp.signal.propagate(name, widths=widths, draws=draws, seed=SEED, **LAWS[name])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GaussprobeWarning)  # ReLU of width 1 dies: the page says so
+        return gp.signal.propagate(name, widths=widths, draws=draws, seed=SEED, **LAWS[name])
 
 
 def deep(name: str, width: int, draws: int) -> Deep:

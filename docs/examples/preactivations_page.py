@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -149,8 +150,9 @@ def _depth(found: Found) -> list[str]:
         "## Depth",
         "",
         f"{DEPTH} layers, {found.deep_draws:,} draws: D against N(0, 1), and below it against the normal",
-        "law of the sample's own mean and sd, so that a variance that drifts is told from a law that is",
-        f"not normal. At the level .05 the critical distances are {one.critical_distance:.4f} and "
+        "law of the sample's own mean and sd (none where every network gives 0: ReLU of width 1 dies), so",
+        "that a variance that drifts is told from a law that is not normal.",
+        f"At the level .05 the critical distances are {one.critical_distance:.4f} and "
         f"{one.fitted_critical_distance:.4f}.",
         "",
         "![D by layer](figures/depth.svg)",
@@ -173,9 +175,13 @@ def _depth(found: Found) -> list[str]:
 def _rows(name: str, deep: Deep) -> list[list[str]]:
     laws = [deep.found[layer - 1] for layer in _SHOWN]
     return [
-        [_TITLES[name], "N(0, 1)", *(f"{law.ks_distance:.3f}" for law in laws)],
-        ["", "fitted", *(f"{law.fitted_ks_distance:.3f}" for law in laws)],
+        [_TITLES[name], "N(0, 1)", *(_distance(law.ks_distance) for law in laws)],
+        ["", "fitted", *(_distance(law.fitted_ks_distance) for law in laws)],
     ]
+
+
+def _distance(value: float) -> str:
+    return "none" if math.isnan(value) else f"{value:.3f}"
 
 
 def _level(found: Found, width: int) -> list[str]:
