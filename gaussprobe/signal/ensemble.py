@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from gaussprobe import initializations, passes, scores
-from gaussprobe.networks import Build
+from gaussprobe.initializations.networks import Build
 from gaussprobe.types import Kind, Mode, Run
 
 
@@ -43,7 +43,7 @@ def ensemble(
         include: shell-style patterns of site names to score, None for all.
         exclude: patterns of site names to leave out.
         kind: keep only sites of these kinds, None for all.
-        seed: of all networks; `gaussprobe.networks.draw_seed(seed, k)` is that of network k, from 0.
+        seed: of all networks; `gaussprobe.initializations.draw_seed(seed, k)` is that of network k, from 0.
         max_units: units per site that are scored; random ones, noted, where there are more.
         mode: `"eval"`, or `"train"`, in which layers that normalize by the batch see one example.
         deep: look inside attention and recurrent layers, as `scan` does.

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import gaussprobe as gp
-from gaussprobe import initializations, networks, stats, views
+from gaussprobe import stats, views
 from gaussprobe.borrow import isolated_rng
 from gaussprobe.capture import Capture, Plan
 from gaussprobe.errors import (
@@ -26,6 +26,7 @@ from gaussprobe.errors import (
     ForwardError,
     SelectionError,
 )
+from gaussprobe.initializations import draw_seed, drawing
 from gaussprobe.reports import json_form
 from gaussprobe.types import LayerScore, Run, Samples
 
@@ -88,7 +89,7 @@ def kept(monkeypatch: pytest.MonkeyPatch) -> dict[str, Samples]:
         found[samples.site.name] = samples
         return original(samples, view=view)
 
-    monkeypatch.setattr(initializations.views, "score", keep)
+    monkeypatch.setattr(drawing.views, "score", keep)
     return found
 
 
@@ -101,7 +102,7 @@ def test_agrees_with_a_loop_by_hand(kept: dict[str, Samples]) -> None:
     run = gp.signal.ensemble(build_small, x, draws=20, seed=3)
     read: dict[str, list[torch.Tensor]] = {name: [] for name in ("0", "1", "2", "4", "5", "7")}
     for draw in range(20):
-        with isolated_rng(networks.draw_seed(3, draw)):
+        with isolated_rng(draw_seed(3, draw)):
             model = build_small()
         handles = []
         for name, middle in (("0", 3), ("1", 3), ("2", 3), ("4", 1), ("5", 1), ("7", None)):
@@ -196,7 +197,7 @@ def test_one_position_is_normal_where_random_ones_are_a_mixture(kept: dict[str, 
     drawn = []
     generator = torch.Generator().manual_seed(0)
     for draw in range(1000):
-        with isolated_rng(networks.draw_seed(1, draw)), torch.no_grad():
+        with isolated_rng(draw_seed(1, draw)), torch.no_grad():
             out = build()(x)
         drawn.append(out[0, :, torch.randint(17, (1,), generator=generator)[0]])
     mixed = stats.excess_kurtosis(torch.stack(drawn).double())
@@ -410,7 +411,7 @@ def test_networks_of_different_sites_are_told_apart() -> None:
     run = gp.signal.ensemble(build, torch.ones(1, 3), draws=60, seed=0)
     widths = []
     for draw in range(60):
-        with isolated_rng(networks.draw_seed(0, draw)):
+        with isolated_rng(draw_seed(0, draw)):
             made = list(build())  # type: ignore[call-overload]
             widths.append(made[1].out_features if len(made) > 1 else None)
     like = next(width for width in widths if width)
@@ -444,7 +445,7 @@ def test_nonfinite_activations_are_counted_and_their_networks_named() -> None:
     assert "in 1 of 4 units" in score.notes[0]
     broken = []
     for draw in range(40):
-        with isolated_rng(networks.draw_seed(0, draw)):
+        with isolated_rng(draw_seed(0, draw)):
             if not bool(torch.isfinite(build().weight).all()):
                 broken.append(draw)
     assert f"in {len(broken)} of 40 networks (draws {', '.join(map(str, broken[:6]))}" in score.notes[1]

@@ -14,9 +14,9 @@ from torch import nn
 from gaussprobe import borrow, models, passes, views
 from gaussprobe import capture as captures
 from gaussprobe.errors import CaptureError, ForwardError
+from gaussprobe.initializations.networks import Build, Networks, Weights, draw_seed, named
+from gaussprobe.initializations.stacked import Stack
 from gaussprobe.models.batches import map_tensors
-from gaussprobe.networks import Build, Networks, Weights, draw_seed, named
-from gaussprobe.stacked import Stack
 from gaussprobe.types import Kind, Metadata, Mode, Run
 from gaussprobe.version import __version__
 
