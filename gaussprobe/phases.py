@@ -78,3 +78,70 @@ class PhaseDiagram:
     fixed_point: tuple[tuple[float, ...], ...]
     correlation_depth: tuple[tuple[float, ...], ...]
     edge: tuple[Edge, ...]
+
+
+Direction: TypeAlias = Literal["together", "apart", "undetermined"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinitePoint:
+    """Correlation of two inputs through layers of a finite width, at one setting.
+
+    Args:
+        sigma_w: standard deviation of weights.
+        correlation: by layer, over draws and units.
+        low, high: 95 % intervals.
+        predicted: by layer, of infinitely wide layers; NaN where the law of the weights has no known
+            variance.
+        growth: `(1 - c) / (1 - c1)` of the last layer's correlation c and the first's c1: under 1 together,
+            above 1 apart.
+        direction: `"together"` where the last layer's interval lies above the first's correlation,
+            `"apart"` where it lies below.
+        reason: why numbers are NaN; empty where none is.
+    """
+
+    sigma_w: float
+    correlation: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    predicted: tuple[float, ...]
+    growth: float
+    direction: Direction
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinitePhase:
+    """In which direction correlations go in networks of a finite width, over a range of weights.
+
+    Args:
+        activation: what it was called.
+        weight: the law of the weights after the first layer's.
+        width: units of each layer.
+        depth: layers.
+        draws: networks at each setting.
+        sigma_b: standard deviation of biases.
+        input_correlation: of the two inputs.
+        seed: of the draws.
+        points: one to each sigma_w, from small to large.
+        edge: sigma_w at which inputs go neither together nor apart, between the points; NaN where they go
+            one way at all of them.
+        edge_low, edge_high: the last sigma_w up to which all go together, and the first from which on all go
+            apart; NaN where there is none.
+        infinite: the edge of infinitely wide networks, for weights of this law; None where its variance is
+            not known.
+    """
+
+    activation: str
+    weight: str
+    width: int
+    depth: int
+    draws: int
+    sigma_b: float
+    input_correlation: float
+    seed: int
+    points: tuple[FinitePoint, ...]
+    edge: float
+    edge_low: float
+    edge_high: float
+    infinite: Edge | None

@@ -5,6 +5,7 @@ arXiv:2205.12379.
 """
 
 from gaussprobe.signal.activations import Activation, activation
+from gaussprobe.signal.diagram import phase_diagram
 from gaussprobe.signal.edge import edge_of_chaos
 from gaussprobe.signal.ensemble import ensemble
 from gaussprobe.signal.maps import correlation_map, input_moments, variance_map
@@ -19,6 +20,7 @@ __all__ = [
     "ensemble",
     "input_moments",
     "phase",
+    "phase_diagram",
     "propagate",
     "variance_map",
 ]

@@ -91,8 +91,9 @@ def _nearby(maps: Maps, v: float) -> Settled:
             if here * change < 0 and abs(here) > KEPT:
                 root = _root(maps, last, float(one))
                 return Settled(variance=root, at=root, slope=_slope(maps, root))
-            last = float(one)
-    return _end(maps, last)
+            # Where the change is as small as the error of the quadrature its sign tells nothing.
+            last = float(one) if here * change > KEPT * abs(change) else last
+    return _end(maps, 0.0 if change < 0 else math.inf)
 
 
 def _root(maps: Maps, one: float, other: float) -> float:

@@ -9,17 +9,20 @@ from gaussprobe.errors import GaussprobeWarning
 from gaussprobe.phases import Phase, PhasePoint
 from gaussprobe.signal.activations import Activation, Function
 from gaussprobe.signal.fixed import KEPT, MOST, Settled, at_infinity, settled
+from gaussprobe.signal.hermite import Series
 from gaussprobe.signal.maps import Maps, made_maps
 
 # |chi1 - 1| that is the edge. The quadrature is good to 1e-12; a hundred times that on the fixed point,
 # which chi1 follows, and a hundred for settings typed with ten digits.
 ON_EDGE = 1e-8
 # Of a step towards the correlation's fixed point, and of the correlation map from the identity.
-_STEP = 1e-13
+_STEP = 1e-10
 _SAME = 1e-10
 # How well the limit of an infinite variance is known.
 _LIMIT = 1e-7
 _STEPS = 100
+# Error of the correlation and its slope up to which the series is taken; else the integral over the plane.
+_SERIES = 1e-11
 
 
 def phase(activation: str | Function | Activation, *, sigma_w: float, sigma_b: float = 0.0) -> PhasePoint:
@@ -123,20 +126,19 @@ def _correlation(maps: Maps, place: Settled, chi1: float) -> tuple[float, float,
     if math.isinf(place.variance):
         at_one = at_infinity(at_one, _normed(maps, v / 4))
         at_one = 1.0 if abs(at_one - 1) <= _LIMIT else at_one
-    at_zero = _map(maps, v, 0.0)
     if _is_identity(maps, v, at_one):
         return math.nan, 1.0, "every correlation is kept"
     if at_one <= 1 + ON_EDGE:
         return 1.0, at_one, ""
-    if at_zero[0] <= _SAME:
-        return 0.0, at_zero[1], ""
     return _from_below(maps, v)
 
 
-def _map(maps: Maps, v: float, c: float) -> tuple[float, float]:
+def _map(maps: Maps, v: float, c: float, series: Series | None = None) -> tuple[float, float]:
     """The next correlation and its derivative, at a variance that is kept or in the limit."""
-    found = maps.product(v, v, c)
+    found = series.joint(c) if series else None
     scale = maps.next_variance(v)
+    if found is None or not maps.sigma_w**2 * found.error <= _SERIES * scale:
+        found = maps.product(v, v, c)
     return (maps.sigma_w**2 * found.value + maps.sigma_b**2) / scale, maps.sigma_w**2 * found.growth / scale
 
 
@@ -154,19 +156,21 @@ def _normed(maps: Maps, v: float) -> float:
 
 
 def _from_below(maps: Maps, v: float) -> tuple[float, float, str]:
-    """Newton's method from correlation 0: the map is convex, so that it climbs to the fixed point.
+    """The fixed point of the correlation by Newton's method from 0, and the slope there.
 
     All derivatives of the map are at least 0 on [0, 1], since its power series in c has the squares of
-    Hermite coefficients as coefficients.
+    Hermite coefficients as coefficients: it is convex, and the steps climb to the fixed point.
     """
     c = 0.0
-    slope = math.nan
+    series = Series(maps.quadrature, v)
     for _ in range(_STEPS):
-        following, slope = _map(maps, v, c)
+        following, slope = _map(maps, v, c, series)
+        if c == 0.0 and following <= _SAME:
+            return 0.0, slope, ""
         step = (following - c) / (1 - slope)
         if not math.isfinite(step) or c + step >= 1:
-            return 1.0, math.nan, "the correlation's fixed point is too near 1 to be told from it"
-        c += step
-        if abs(step) <= _STEP * max(c, 1e-3):
             break
-    return c, slope, ""
+        c += step
+        if abs(step) <= _STEP:
+            return c, slope, ""
+    return 1.0, math.nan, "the correlation's fixed point is too near 1 to be told from it"
