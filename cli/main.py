@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import gaussprobe
-from gaussprobe.cli import apart, compare, demo, diff, export, gaussianize, live, report, scan, selftest
+from gaussprobe.cli import apart, compare, demo, diff, export, gaussianize, init, live, report, scan, selftest
 from gaussprobe.cli.console import Debug, abandon_stdout, invocation, say
 from gaussprobe.errors import GaussprobeError
 
@@ -30,6 +30,7 @@ app.command("export")(export.export)
 app.command("diff")(diff.diff)
 app.command("compare")(compare.compare)
 app.command("gaussianize")(gaussianize.gaussianize)
+app.command("init")(init.init)
 
 # Typer exports one class of its error tree; the tree is click's own or a copy of it, by Typer's version.
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]

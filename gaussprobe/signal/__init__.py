@@ -11,6 +11,7 @@ from gaussprobe.signal.ensemble import ensemble
 from gaussprobe.signal.maps import correlation_map, input_moments, variance_map
 from gaussprobe.signal.phase import phase
 from gaussprobe.signal.propagate import propagate
+from gaussprobe.signal.study import study
 
 __all__ = [
     "Activation",
@@ -22,5 +23,6 @@ __all__ = [
     "phase",
     "phase_diagram",
     "propagate",
+    "study",
     "variance_map",
 ]
