@@ -201,7 +201,8 @@ def _point(found: Laboratory) -> list[tuple[str, str]]:
         ("fixed point of the variance there", edge.fixed_point),
     ]
     said = [("phase", point.phase), *((name, page.typeset(text.number(value, 5))) for name, value in numbers)]
-    return [*said, *(("note", reason) for reason in dict.fromkeys((point.reason, edge.reason)) if reason)]
+    notes = (("note", point.reason), ("note on the edge", edge.reason))
+    return [*said, *((name, reason) for name, reason in notes if reason)]
 
 
 def _provenance(found: Laboratory) -> list[tuple[str, str]]:
