@@ -11,6 +11,8 @@ from gaussprobe.nn import GaussianPreserving
 from gaussprobe.signal.activations import Activation
 from gaussprobe.signal.arguments import finite
 from gaussprobe.signal.edge import edge_of_chaos
+from gaussprobe.signal.maps import variance_map
+from gaussprobe.signal.phase import phase
 from gaussprobe.signal.weights import Sampler, WeightLaw, weight_law
 
 # Of tanh, in the paper.
@@ -48,8 +50,9 @@ def settled(
     """What was given, and where nothing was: what the construction or the edge of chaos asks for.
 
     Of relu sigma_w = sqrt 2 and sigma_b = 0; of tanh sigma_b^2 = .013 and the edge there; of phi_theta
-    sigma_w = 1, sigma_b = 0 and the Weibull law of theta; of others sigma_b = 0 and the edge there. Where the
-    law of weights has another sd than 1, the edge is that of sigma_w times it.
+    sigma_w = 1, sigma_b = 0 and the Weibull law of theta; of others sigma_b = 0 and the edge there, or, where
+    variances grow without bound on it (gelu, silu), the sigma_w that keeps a variance of 1. Where the law of
+    weights has another sd than 1, the edge is that of sigma_w times it.
 
     Args:
         made: the activation.
@@ -100,8 +103,19 @@ def _sigma_w(made: Activation, sigma_b: float, sd: float, *, kept: bool) -> tupl
             f"sigma_w must be given: {made.name} has no edge of chaos at sigma_b {sigma_b:.4g}, "
             f"{edge.reason or 'where it would be'}"
         )
+    if not math.isfinite(phase(made, sigma_w=edge.sigma_w, sigma_b=sigma_b).fixed_point) and sigma_b < 1:
+        return _keeping(made, sigma_b) / sd, (
+            f"which keeps a variance of 1 in wide layers, as on the edge of chaos, at {edge.sigma_w:.6g}, "
+            "variances grow without bound"
+        )
     special = f" ({edge.reason})" if edge.reason else ""
     return edge.sigma_w / sd, f"on the edge of chaos at sigma_b {sigma_b:.4g}{special}"
+
+
+def _keeping(made: Activation, sigma_b: float) -> float:
+    """The sigma_w for which variance 1 is a fixed point: `sigma_w^2 E[phi(Z)^2] + sigma_b^2 = 1`."""
+    _, second_moment = variance_map(made, sigma_w=1.0, sigma_b=0.0, depth=2, variance=1.0)
+    return math.sqrt((1 - sigma_b**2) / second_moment)
 
 
 def _sd(given: object, law: WeightLaw, seed: int, notes: list[str]) -> float:

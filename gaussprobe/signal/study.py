@@ -65,7 +65,7 @@ def study(
         widths: outputs of each layer.
         draws: networks, at least 8.
         sigma_w: of weights. None: sqrt(2) for relu, 1 for phi_theta, the edge of chaos for others, each for
-            weights of sd 1.
+            weights of sd 1; where variances grow without bound on the edge, as of gelu, what keeps 1.
         sigma_b: of biases. None: sqrt(.013) for tanh, as in the paper; 0 for others.
         weight: as `gaussprobe.signal.propagate` takes it. None: `("weibull", theta)` for phi_theta, else
             `"normal"`.

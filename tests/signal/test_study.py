@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from scipy import integrate, special
 
 import gaussprobe as gp
 from gaussprobe.errors import GaussprobeWarning, NonFiniteSampleWarning
@@ -17,6 +18,7 @@ from gaussprobe.laboratory import Laboratory
 from gaussprobe.phases import Edge
 from gaussprobe.signal.activations import activation
 from gaussprobe.signal.edge import edge_of_chaos
+from gaussprobe.signal.phase import phase
 from gaussprobe.signal.setting import settled, weibull_sd
 from gaussprobe.signal.weights import weight_law
 from gaussprobe.stats.multiplicity import benjamini_hochberg
@@ -75,11 +77,20 @@ def test_what_is_given_stays() -> None:
 
 
 def test_an_edge_that_is_special_is_said_to_be() -> None:
-    """That of GELU without biases is at variance 0, and from 1 the variance explodes: the note tells."""
-    (note,) = [note for note in chosen("gelu").notes if note.startswith("sigma_w")]
-    reason = edge_of_chaos("gelu").reason
-    assert reason
-    assert reason in note
+    """That of tanh without biases is at variance 0: the note tells."""
+    (note,) = [note for note in chosen("tanh", sigma_b=0.0).notes if note.startswith("sigma_w")]
+    assert "the fixed point is 0" in note
+
+
+@pytest.mark.parametrize("sigma_b", [0.0, 0.5])
+def test_where_the_edge_explodes_variance_1_is_kept(sigma_b: float) -> None:
+    """Of GELU: its mean square under N(0, 1) by scipy's quadrature gives sigma_w, and the note says why."""
+    square, _ = integrate.quad(lambda z: (z * special.ndtr(z)) ** 2 * math.exp(-z * z / 2), -40, 40)
+    found = chosen("gelu", sigma_b=sigma_b)
+    assert found.sigma_w == pytest.approx(math.sqrt((1 - sigma_b**2) * math.sqrt(2 * math.pi) / square))
+    assert any("keeps a variance of 1" in note for note in found.notes)
+    kept = phase("gelu", sigma_w=found.sigma_w, sigma_b=sigma_b)
+    assert kept.fixed_point == pytest.approx(1, abs=1e-6)
 
 
 def test_weights_of_another_sd_reach_the_edge() -> None:
