@@ -46,6 +46,7 @@ SHAPES: Mapping[str, Callable[[int], tuple[int, ...]]] = {
 }
 DRAWS, DEEP_DRAWS = 200_000, 10_000
 DEPTH, DEEP_WIDTHS = 100, (1, 2, 10)
+LEVEL_SEEDS, LEVEL_DRAWS, LEVEL_LAYERS = 400, 1_000, (2, 10, 50, 100)
 SEED = 0
 Law: TypeAlias = "Mapping[str, Any]"
 
@@ -88,6 +89,8 @@ class Found:
         two_layers: D of the last layer by activation, shape and n.
         critical: of `two_layers`, at the level .05.
         deep: by activation and width.
+        levels: by activation, of networks of width 1, the share of seeds with p < .05 at `LEVEL_LAYERS`.
+        level_seeds: how many.
         draws, deep_draws: networks.
         seconds: of everything.
     """
@@ -97,6 +100,8 @@ class Found:
     two_layers: Mapping[tuple[str, str, int], float]
     critical: float
     deep: Mapping[tuple[str, int], Deep]
+    levels: Mapping[str, tuple[float, ...]]
+    level_seeds: int
     draws: int
     deep_draws: int
     seconds: float
@@ -128,11 +133,11 @@ def law_error(theta: float, kind: str) -> float:
     return worst
 
 
-def propagated(name: str, widths: Sequence[int], draws: int) -> Propagation:
+def propagated(name: str, widths: Sequence[int], draws: int, seed: int = SEED) -> Propagation:
     """An activation with its law of weights, from the scalar input 1."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GaussprobeWarning)  # ReLU of width 1 dies: the page says so
-        return gp.signal.propagate(name, widths=widths, draws=draws, seed=SEED, **LAWS[name])
+        return gp.signal.propagate(name, widths=widths, draws=draws, seed=seed, **LAWS[name])
 
 
 def deep(name: str, width: int, draws: int) -> Deep:
@@ -149,7 +154,16 @@ def _deep(name: str, width: int, draws: int) -> Deep:
     return Deep(found=found, seconds=seconds, peak_bytes=peak)
 
 
-def measure(draws: int = DRAWS, deep_draws: int = DEEP_DRAWS) -> Found:
+def levels(name: str, seeds: int) -> tuple[float, ...]:
+    """Share of seeds at which a network of width 1 is told from N(0, 1), by layer of `LEVEL_LAYERS`."""
+    rejected = np.zeros(len(LEVEL_LAYERS))
+    for seed in range(seeds):
+        found = propagated(name, [1] * DEPTH, LEVEL_DRAWS, seed=1 + seed)
+        rejected += found.pvalue[[layer - 1 for layer in LEVEL_LAYERS]] < 0.05
+    return tuple((rejected / seeds).tolist())
+
+
+def measure(draws: int = DRAWS, deep_draws: int = DEEP_DRAWS, seeds: int = LEVEL_SEEDS) -> Found:
     """Everything but the page."""
     started = time.perf_counter()
     two = {
@@ -164,6 +178,8 @@ def measure(draws: int = DRAWS, deep_draws: int = DEEP_DRAWS) -> Found:
         two_layers={key: float(one[-1].ks_distance) for key, one in two.items()},
         critical=next(iter(two.values())).critical_distance,
         deep={(name, width): deep(name, width, deep_draws) for name in LAWS for width in DEEP_WIDTHS},
+        levels={name: levels(name, seeds) for name in LAWS if name.startswith("phi")},
+        level_seeds=seeds,
         draws=draws,
         deep_draws=deep_draws,
         seconds=time.perf_counter() - started,
@@ -179,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args(arguments)
     share = 20 if options.quick else 1
-    found = measure(DRAWS // share, DEEP_DRAWS // share)
+    found = measure(DRAWS // share, DEEP_DRAWS // share, LEVEL_SEEDS // share)
     preactivations_page.write(found, options.page)
 
 

@@ -19,6 +19,8 @@ from docs.examples.preactivations import (
     KINDS,
     KNOWN,
     LAWS,
+    LEVEL_DRAWS,
+    LEVEL_LAYERS,
     SEED,
     SHAPES,
     THETAS,
@@ -185,16 +187,18 @@ def _distance(value: float) -> str:
 
 
 def _level(found: Found, width: int) -> list[str]:
-    """How often phi_theta is called not normal in a network of width 1, where it stays so at any depth."""
+    """How often phi_theta is told from N(0, 1) at width 1, where it keeps it at any depth."""
     if width != 1:
         return []
-    said = []
-    for name in LAWS:
-        if name.startswith("phi"):
-            pvalues = found.deep[name, 1].found.pvalue
-            share = float(np.mean(pvalues < 0.05))
-            said.append(f"{_TITLES[name]} {share:.2f}")
-    return [f"Share of the {DEPTH} layers with p < .05 against N(0, 1): {'; '.join(said)}.", ""]
+    error = math.sqrt(0.05 * 0.95 / found.level_seeds)
+    header = ["activation", *(f"layer {layer}" for layer in LEVEL_LAYERS)]
+    rows = [[_TITLES[name], *(f"{share:.3f}" for share in found.levels[name])] for name in found.levels]
+    return [
+        f"At width 1 phi_theta keeps N(0, 1). Share of {found.level_seeds} seeds, {LEVEL_DRAWS:,} draws each,",
+        f"with p < .05 against N(0, 1), which is to be .05 but for a standard error of {error:.3f}:",
+        "",
+        *_table(header, rows),
+    ]
 
 
 def _cost(deep: Deep) -> str:
