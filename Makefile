@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.made
 
-.PHONY: demo test lint fuzz bench bench-gpu calibrate results tables clean
+.PHONY: demo test lint fuzz bench bench-gpu calibrate results preactivations tables clean
 
 demo: $(STAMP)
 	$(BIN)/gaussprobe demo --out build/demo
@@ -42,6 +42,11 @@ calibrate: $(STAMP)
 # The recipes of `compare`, their ablation and sweeps, into docs/ (an hour on two free cores; goes on where it was).
 results: $(STAMP)
 	$(BIN)/python -m docs.examples.results --jobs 2 --out build/results --page docs/results.md
+
+# Networks at initialization, and phi_theta trained against ReLU and tanh, into docs/ (half an hour on two cores).
+preactivations: $(STAMP)
+	$(BIN)/python -m docs.examples.preactivations --page docs/preactivations.md
+	$(BIN)/python -m docs.examples.preserving --jobs 2 --out build/preserving --page docs/preserving.md
 
 # The Monte Carlo tables shipped in gaussprobe/stats/data.
 tables: $(STAMP)
