@@ -194,8 +194,8 @@ def _level(found: Found, width: int) -> list[str]:
     header = ["activation", *(f"layer {layer}" for layer in LEVEL_LAYERS)]
     rows = [[_TITLES[name], *map("{:.3f}".format, shares)] for name, shares in found.levels.items()]
     return [
-        f"At width 1 phi_theta keeps N(0, 1). Share of {found.level_seeds} seeds, {LEVEL_DRAWS:,} draws each,",
-        f"with p < .05 against N(0, 1), which is to be .05 but for a standard error of {error:.3f}:",
+        f"At width 1 phi_theta keeps N(0, 1). Share of {found.level_seeds} seeds, {LEVEL_DRAWS:,} draws",
+        f"each, with p < .05 against N(0, 1); to be .05, but for a standard error of {error:.3f}:",
         "",
         *_table(header, rows),
     ]
