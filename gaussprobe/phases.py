@@ -128,6 +128,8 @@ class FinitePhase:
             one way at all of them.
         edge_low, edge_high: the last sigma_w up to which all go together, and the first from which on all go
             apart; NaN where there is none.
+        predicted_edge: as `edge`, of infinitely wide layers and the same inputs, for which it nears their
+            Edge of Chaos as the correlation of the inputs nears 1.
         infinite: the edge of infinitely wide networks, for weights of this law; None where its variance is
             not known.
     """
@@ -144,4 +146,5 @@ class FinitePhase:
     edge: float
     edge_low: float
     edge_high: float
+    predicted_edge: float
     infinite: Edge | None

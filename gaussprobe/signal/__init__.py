@@ -8,6 +8,7 @@ from gaussprobe.signal.activations import Activation, activation
 from gaussprobe.signal.diagram import phase_diagram
 from gaussprobe.signal.edge import edge_of_chaos
 from gaussprobe.signal.ensemble import ensemble
+from gaussprobe.signal.finite import finite_phase
 from gaussprobe.signal.maps import correlation_map, input_moments, variance_map
 from gaussprobe.signal.phase import phase
 from gaussprobe.signal.propagate import propagate
@@ -19,6 +20,7 @@ __all__ = [
     "correlation_map",
     "edge_of_chaos",
     "ensemble",
+    "finite_phase",
     "input_moments",
     "phase",
     "phase_diagram",

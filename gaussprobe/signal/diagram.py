@@ -50,8 +50,8 @@ def phase_diagram(
         Poole et al. (2016), Exponential expressivity in deep neural networks through transient chaos,
         NeurIPS, figure 1; Schoenholz et al. (2017), Deep information propagation, ICLR, figure 2.
     """
-    rows = _rising("sigma_b", [k / (_ROWS - 1) for k in range(_ROWS)] if sigma_b is None else sigma_b)
-    given = None if sigma_w is None else _rising("sigma_w", sigma_w)
+    rows = rising("sigma_b", [k / (_ROWS - 1) for k in range(_ROWS)] if sigma_b is None else sigma_b)
+    given = None if sigma_w is None else rising("sigma_w", sigma_w)
     quadrature = Tabulated(activations.activation(activation))
     edges = tuple(edge_of(quadrature, one)[0] for one in rows)
     columns = _around(quadrature, edges) if given is None else given
@@ -81,7 +81,7 @@ def _around(quadrature: Quadrature, edges: Sequence[Edge]) -> tuple[float, ...]:
     return tuple(float(w) for w in np.linspace(0.5 * min(some), 1.5 * max(some), _COLUMNS))
 
 
-def _rising(name: str, given: Sequence[float]) -> tuple[float, ...]:
+def rising(name: str, given: Sequence[float]) -> tuple[float, ...]:
     """Numbers of at least 0, from small to large.
 
     Raises:

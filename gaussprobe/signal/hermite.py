@@ -14,42 +14,35 @@ from gaussprobe.signal.rule import WEIGHTS, Array
 _COUNT = 128
 
 
-class Series:
-    """`E[phi(u1) phi(u2)] = sum_n a_n^2 c^n` for variables of one variance, `a_n = E[phi(sqrt(v) Z) h_n(Z)]`.
+def series(quadrature: Quadrature, v: float, c: float) -> Joint:
+    """`E[phi(u1) phi(u2)] = sum_n a_n^2 c^n` for variables of variance v, `a_n = E[phi(sqrt(v) Z) h_n(Z)]`.
 
     h_n are the Hermite polynomials, normed. By Parseval's identity the squares that are left out add up to
-    `E[phi^2]` less those that are not, which bounds what is left out of the series at any c.
+    `E[phi^2]` less those that are not, which bounds what is left out of the series, and of its derivative.
 
     Args:
-        quadrature: of the activation.
+        quadrature: of the activation; it keeps the squares.
         v: the variance, above 0.
+        c: the correlation, at least 0 and under 1.
 
     Reference:
         Mehler (1866), J. reine angew. Math. 66; Daniely, Frostig & Singer (2016), Toward deeper
         understanding of neural networks, NeurIPS, section 5.
     """
-
-    def __init__(self, quadrature: Quadrature, v: float) -> None:
-        self._squares = _coefficients(quadrature, v) ** 2
-        second = float(quadrature.moments([v]).second[0])
-        # Not under what rounding leaves.
-        self._left = max(second - float(self._squares.sum()), 1e-14 * second)
-
-    def joint(self, c: float) -> Joint:
-        """At a correlation of at least 0 and under 1.
-
-        Args:
-            c: the correlation.
-        """
-        n = np.arange(_COUNT)
-        # The largest n c^(n - 1) of the terms left out.
-        largest = max(_COUNT, -1 / math.log(c)) if c > 0 else _COUNT
-        error = self._left * largest * c ** (largest - 1)
-        return Joint(
-            value=float(self._squares @ c**n),
-            growth=float(self._squares[1:] @ (n[1:] * c ** n[:-1])),
-            error=float(error),
-        )
+    if v not in quadrature.hermite_squares:
+        quadrature.hermite_squares[v] = _coefficients(quadrature, v) ** 2
+    squares = quadrature.hermite_squares[v]
+    second = float(quadrature.moments([v]).second[0])
+    # Not under what rounding leaves.
+    left = max(second - float(squares.sum()), 1e-14 * second)
+    n = np.arange(_COUNT)
+    # The largest n c^(n - 1) of the terms left out.
+    largest = max(_COUNT, -1 / math.log(c)) if c > 0 else _COUNT
+    return Joint(
+        value=float(squares @ c**n),
+        growth=float(squares[1:] @ (n[1:] * c ** n[:-1])),
+        error=float(left * largest * c ** (largest - 1)),
+    )
 
 
 def _coefficients(quadrature: Quadrature, v: float) -> Array:

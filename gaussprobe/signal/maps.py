@@ -12,9 +12,13 @@ import torch
 from gaussprobe.errors import GaussprobeWarning
 from gaussprobe.signal.activations import Activation, Function, activation
 from gaussprobe.signal.arguments import finite, integer
+from gaussprobe.signal.hermite import series
 from gaussprobe.signal.plane import Joint, joint
 from gaussprobe.signal.quadrature import Moments, Quadrature
 from gaussprobe.signal.rule import Array
+
+# Error up to which the power series is taken, of E[phi^2]; else the integral over the plane.
+_SERIES = 1e-11
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +67,10 @@ class Maps:
     def product(self, v1: float, v2: float, c: float) -> Joint:
         """`E[phi(u1) phi(u2)]`; variances of 0 are constants."""
         if v1 > 0 and v2 > 0:
+            if v1 == v2 and 0 <= c < 1:
+                found = series(self.quadrature, v1, c)
+                if found.error <= _SERIES * self.quadrature.moments([v1]).second[0]:
+                    return found
             return joint(self.quadrature, v1, v2, c)
         means = [self.quadrature.mean(v) if v > 0 else self.quadrature.at_zero for v in (v1, v2)]
         return Joint(value=means[0] * means[1], growth=0.0, error=0.0)
@@ -145,12 +153,19 @@ def correlation_map(
     if len(given) != 2:
         raise ValueError(f"variance must be one number or two; got {len(given)}")
     v1, v2 = (nonnegative("variance", one) for one in given)
-    found = [check_correlation(correlation)]
-    while len(found) < depth:
-        finite = 0 < v1 < math.inf and 0 < v2 < math.inf and not math.isnan(found[-1])
-        found.append(maps.next_correlation(v1, v2, found[-1]) if finite else math.nan)
-        v1, v2 = maps.next_variance(v1), maps.next_variance(v2)
+    found = followed(maps, depth, (v1, v2), check_correlation(correlation))
     _warn(maps)
+    return found
+
+
+def followed(maps: Maps, depth: int, variances: tuple[float, float], correlation: float) -> tuple[float, ...]:
+    """Correlations by layer, from those of the first."""
+    v1, v2 = variances
+    found = [correlation]
+    while len(found) < depth:
+        had = 0 < v1 < math.inf and 0 < v2 < math.inf and not math.isnan(found[-1])
+        found.append(maps.next_correlation(v1, v2, found[-1]) if had else math.nan)
+        v1, v2 = maps.next_variance(v1), maps.next_variance(v2)
     return tuple(found)
 
 

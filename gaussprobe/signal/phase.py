@@ -9,7 +9,6 @@ from gaussprobe.errors import GaussprobeWarning
 from gaussprobe.phases import Phase, PhasePoint
 from gaussprobe.signal.activations import Activation, Function
 from gaussprobe.signal.fixed import KEPT, MOST, Settled, at_infinity, settled
-from gaussprobe.signal.hermite import Series
 from gaussprobe.signal.maps import Maps, made_maps
 
 # |chi1 - 1| that is the edge. The quadrature is good to 1e-12; a hundred times that on the fixed point,
@@ -21,8 +20,6 @@ _SAME = 1e-10
 # How well the limit of an infinite variance is known.
 _LIMIT = 1e-7
 _STEPS = 100
-# Error of the correlation and its slope up to which the series is taken; else the integral over the plane.
-_SERIES = 1e-11
 
 
 def phase(activation: str | Function | Activation, *, sigma_w: float, sigma_b: float = 0.0) -> PhasePoint:
@@ -133,12 +130,10 @@ def _correlation(maps: Maps, place: Settled, chi1: float) -> tuple[float, float,
     return _from_below(maps, v)
 
 
-def _map(maps: Maps, v: float, c: float, series: Series | None = None) -> tuple[float, float]:
+def _map(maps: Maps, v: float, c: float) -> tuple[float, float]:
     """The next correlation and its derivative, at a variance that is kept or in the limit."""
-    found = series.joint(c) if series else None
+    found = maps.product(v, v, c)
     scale = maps.next_variance(v)
-    if found is None or not maps.sigma_w**2 * found.error <= _SERIES * scale:
-        found = maps.product(v, v, c)
     return (maps.sigma_w**2 * found.value + maps.sigma_b**2) / scale, maps.sigma_w**2 * found.growth / scale
 
 
@@ -162,9 +157,8 @@ def _from_below(maps: Maps, v: float) -> tuple[float, float, str]:
     Hermite coefficients as coefficients: it is convex, and the steps climb to the fixed point.
     """
     c = 0.0
-    series = Series(maps.quadrature, v)
     for _ in range(_STEPS):
-        following, slope = _map(maps, v, c, series)
+        following, slope = _map(maps, v, c)
         if c == 0.0 and following <= _SAME:
             return 0.0, slope, ""
         step = (following - c) / (1 - slope)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -102,7 +101,6 @@ class _Plane:
         return value, growth, doubt
 
 
-@lru_cache(maxsize=4096)
 def joint(quadrature: Quadrature, v1: float, v2: float, correlation: float) -> Joint:
     """Of variables with variances `v1` and `v2`.
 

@@ -61,6 +61,7 @@ class Quadrature:
     def __init__(self, made: Activation) -> None:
         self.name = made.name
         self.resolved = Resolved(made)
+        self.hermite_squares: dict[float, Array] = {}
         self.at_zero = float(self.resolved.values(np.zeros(1))[0])
 
     def whole(self, least: float, most: float) -> Whole:

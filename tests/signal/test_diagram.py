@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import gaussprobe as gp
 from gaussprobe.phases import PhaseDiagram
 from gaussprobe.signal import activation
-from gaussprobe.signal.hermite import Series
+from gaussprobe.signal.hermite import series
 from gaussprobe.signal.plane import joint
 from gaussprobe.signal.quadrature import Quadrature
 from gaussprobe.signal.table import Tabulated
@@ -124,8 +124,8 @@ def test_what_cannot_be_interpolated_is_integrated() -> None:
 def test_the_series_is_within_its_bound(name: str, v: float, c: float) -> None:
     """Against the integral over the plane; the bound is of the derivative too."""
     made = Quadrature(activation(name))
-    series, plane = Series(made, v).joint(c), joint(made, v, v, c)
-    assert abs(series.value - plane.value) <= series.error + 1e-11
-    assert abs(series.growth - plane.growth) <= series.error + 1e-9
+    power, plane = series(made, v, c), joint(made, v, v, c)
+    assert abs(power.value - plane.value) <= power.error + 1e-11
+    assert abs(power.growth - plane.growth) <= power.error + 1e-9
     if c <= 0.8:
-        assert series.error < 1e-11
+        assert power.error < 1e-11
