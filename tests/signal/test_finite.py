@@ -81,7 +81,7 @@ def test_relu_depends_on_no_weights() -> None:
 
 
 def test_weibull_weights_have_a_variance() -> None:
-    """`Var W = Gamma(1 + 2 / theta)`, on 100,000 draws to 4 standard errors; edges are divided by its root."""
+    """`Var W = Gamma(1 + 2 / theta)`, on 100,000 draws to 4 standard errors; edges shrink by its root."""
     spread = standard_deviation(("weibull", 3.0))
     assert spread is not None
     w = weight_law(("weibull", 3.0)).draw((100_000,), torch.Generator().manual_seed(2)).double()
