@@ -85,7 +85,7 @@ def finite_phase(
     made = activations.activation(activation)
     quadrature = Quadrature(made)
     law = weight_law(weight)
-    spread = standard_deviation(weight)
+    spread = weight_law(weight).sd
     infinite = None if spread is None else _of_law(edge_of(quadrature, sigma_b)[0], spread)
     grid = _grid(infinite) if sigma_w is None else rising("sigma_w", sigma_w)
     setting = _Setting(
@@ -119,23 +119,6 @@ def finite_phase(
         predicted_edge=_crossing([(one.sigma_w, _growth(one.predicted)) for one in points]),
         infinite=infinite,
     )
-
-
-def standard_deviation(weight: str | tuple[str, float] | Sampler | WeightLaw) -> float | None:
-    """Of a law of weights, by which sigma_w is multiplied in infinitely wide networks.
-
-    Args:
-        weight: as `propagate` takes it.
-
-    Returns:
-        1 for normal and uniform weights, `sqrt(Gamma(1 + 2 / theta))` for the symmetric Weibull law, None
-        for what is not known.
-    """
-    if weight in ("normal", "uniform"):
-        return 1.0
-    if isinstance(weight, tuple | list) and len(weight) == 2 and weight[0] == "weibull":
-        return math.sqrt(math.gamma(1 + 2 / weight[1]))
-    return None
 
 
 def _of_law(edge: Edge, spread: float) -> Edge:

@@ -80,7 +80,7 @@ def settled(
                 f"weight is weibull with theta {pair.theta:g}, as {made.name} asks for: none was given"
             )
     law = weight_law(weight)
-    sd = _sd(weight, law, seed, notes)
+    sd = _sd(law, seed, notes)
     if sigma_b is None:
         sigma_b = _TANH_SIGMA_B if made.name == "tanh" else 0.0
         paper = ", sqrt(.013) as in Wolinski & Arbel (2025)" if sigma_b else ""
@@ -118,18 +118,11 @@ def _keeping(made: Activation, sigma_b: float) -> float:
     return math.sqrt((1 - sigma_b**2) / second_moment)
 
 
-def _sd(given: object, law: WeightLaw, seed: int, notes: list[str]) -> float:
-    """Root mean square of a law of weights."""
-    if isinstance(given, str):
-        return 1.0
-    if isinstance(given, tuple | list):
-        return weibull_sd(float(given[1]))
+def _sd(law: WeightLaw, seed: int, notes: list[str]) -> float:
+    """Root mean square of a law of weights, estimated where it is not known."""
+    if law.sd is not None:
+        return law.sd
     drawn = law.draw((_DRAWS,), torch.Generator().manual_seed(seed)).to(torch.float64)
     found = float(drawn.square().mean().sqrt())
     notes.append(f"the sd of {law.name}, {found:.4g}, is that of {_DRAWS:,} draws")
     return found
-
-
-def weibull_sd(theta: float) -> float:
-    """Sd of the symmetric Weibull law of scale 1, `sqrt(Gamma(1 + 2 / theta))`."""
-    return math.exp(0.5 * math.lgamma(1 + 2 / theta))

@@ -31,10 +31,12 @@ class WeightLaw:
     Args:
         name: what it is called.
         sampler: a tensor of a shape, with the generator it is drawn from, on whose device it lies.
+        sd: of a weight, by which sigma_w is multiplied in infinitely wide networks; None where unknown.
     """
 
     name: str
     sampler: Sampler
+    sd: float | None = None
 
     def draw(self, shape: Shape, generator: torch.Generator) -> torch.Tensor:
         """Independent weights, float32.
@@ -65,13 +67,18 @@ def weibull_of(u: torch.Tensor, theta: float) -> torch.Tensor:
     return u.abs().clamp_(max=_BELOW_ONE).neg_().log1p_().neg_().pow_(1 / theta).copysign_(u)
 
 
+def weibull_sd(theta: float) -> float:
+    """Sd of the symmetric Weibull law of scale 1, `sqrt(Gamma(1 + 2 / theta))`."""
+    return math.exp(0.5 * math.lgamma(1 + 2 / theta))
+
+
 def _empty(shape: Shape, generator: torch.Generator) -> torch.Tensor:
     return torch.empty(shape, dtype=torch.float32, device=generator.device)
 
 
 _NAMED: Mapping[str, Sampler] = {"normal": normal, "uniform": uniform}
 
-NORMAL = WeightLaw(name="normal", sampler=normal)
+NORMAL = WeightLaw(name="normal", sampler=normal, sd=1.0)
 
 
 def weight_law(given: str | tuple[str, float] | Sampler | WeightLaw) -> WeightLaw:
@@ -102,7 +109,7 @@ def weight_law(given: str | tuple[str, float] | Sampler | WeightLaw) -> WeightLa
     if isinstance(given, str) and given == "weibull":
         raise ValueError("weight must be ('weibull', theta) for that law; got 'weibull' without a theta")
     known_name("weight", given, _NAMED)
-    return WeightLaw(name=given, sampler=_NAMED[given])
+    return WeightLaw(name=given, sampler=_NAMED[given], sd=1.0)
 
 
 def _weibull_law(given: Any) -> WeightLaw:
@@ -117,7 +124,8 @@ def _weibull_law(given: Any) -> WeightLaw:
             "weight must be ('weibull', theta) with a theta that is a finite number above 0; "
             f"got {given[1]!r}"
         )
-    return WeightLaw(name=f"weibull({theta:g})", sampler=functools.partial(weibull, theta=theta))
+    sampler = functools.partial(weibull, theta=theta)
+    return WeightLaw(name=f"weibull({theta:g})", sampler=sampler, sd=weibull_sd(theta))
 
 
 def _checked(name: str, function: Sampler) -> Sampler:

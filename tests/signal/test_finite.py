@@ -10,8 +10,7 @@ import torch
 
 import gaussprobe as gp
 from gaussprobe.phases import FinitePhase
-from gaussprobe.signal.finite import standard_deviation
-from gaussprobe.signal.weights import weight_law
+from gaussprobe.signal.weights import weibull_sd, weight_law
 
 SIGMA_B = math.sqrt(0.013)
 
@@ -82,7 +81,7 @@ def test_relu_depends_on_no_weights() -> None:
 
 def test_weibull_weights_have_a_variance() -> None:
     """`Var W = Gamma(1 + 2 / theta)`, on 100,000 draws to 4 standard errors; edges shrink by its root."""
-    spread = standard_deviation(("weibull", 3.0))
+    spread = weibull_sd(3.0)
     assert spread is not None
     w = weight_law(("weibull", 3.0)).draw((100_000,), torch.Generator().manual_seed(2)).double()
     se = float(w.square().std()) / math.sqrt(100_000)

@@ -19,8 +19,8 @@ from gaussprobe.phases import Edge
 from gaussprobe.signal.activations import activation
 from gaussprobe.signal.edge import edge_of_chaos
 from gaussprobe.signal.phase import phase
-from gaussprobe.signal.setting import settled, weibull_sd
-from gaussprobe.signal.weights import weight_law
+from gaussprobe.signal.setting import settled
+from gaussprobe.signal.weights import weibull_sd, weight_law
 from gaussprobe.stats.multiplicity import benjamini_hochberg
 
 pytestmark = pytest.mark.usefixtures("one_thread")
