@@ -34,6 +34,7 @@ import torch
 
 import gaussprobe as gp
 from gaussprobe.errors import GaussprobeWarning
+from gaussprobe.phases import FinitePhase
 from gaussprobe.propagated import Propagation
 
 THETAS = (2.05, 2.5, 3.0, 4.0, 5.0, 7.0, 10.0)
@@ -46,6 +47,7 @@ SHAPES: Mapping[str, Callable[[int], tuple[int, ...]]] = {
 }
 DRAWS, DEEP_DRAWS = 200_000, 10_000
 DEPTH, DEEP_WIDTHS = 100, (1, 2, 10)
+FINITE_WIDTHS, FINITE_CORRELATION = (3, 10, 100), 0.99
 LEVEL_SEEDS, LEVEL_DRAWS, LEVEL_LAYERS = 400, 1_000, (2, 10, 50, 100)
 SEED = 0
 Law: TypeAlias = "Mapping[str, Any]"
@@ -91,6 +93,7 @@ class Found:
         deep: by activation and width.
         levels: by activation, of networks of width 1, the share of seeds with p < .05 at `LEVEL_LAYERS`.
         level_seeds: how many.
+        finite: in which direction correlations go in tanh networks, by width.
         draws, deep_draws: networks.
         seconds: of everything.
     """
@@ -102,6 +105,7 @@ class Found:
     deep: Mapping[tuple[str, int], Deep]
     levels: Mapping[str, tuple[float, ...]]
     level_seeds: int
+    finite: Mapping[int, FinitePhase]
     draws: int
     deep_draws: int
     seconds: float
@@ -163,6 +167,18 @@ def levels(name: str, seeds: int) -> tuple[float, ...]:
     return tuple((rejected / seeds).tolist())
 
 
+def finite(width: int, draws: int) -> FinitePhase:
+    """Correlations through tanh networks of a width, at nine weights around the edge of infinite width."""
+    return gp.signal.finite_phase(
+        "tanh",
+        width=width,
+        sigma_b=LAWS["tanh"]["sigma_b"],
+        correlation=FINITE_CORRELATION,
+        draws=draws,
+        seed=SEED,
+    )
+
+
 def measure(draws: int = DRAWS, deep_draws: int = DEEP_DRAWS, seeds: int = LEVEL_SEEDS) -> Found:
     """Everything but the page."""
     started = time.perf_counter()
@@ -180,6 +196,7 @@ def measure(draws: int = DRAWS, deep_draws: int = DEEP_DRAWS, seeds: int = LEVEL
         deep={(name, width): deep(name, width, deep_draws) for name in LAWS for width in DEEP_WIDTHS},
         levels={name: levels(name, seeds) for name in LAWS if name.startswith("phi")},
         level_seeds=seeds,
+        finite={width: finite(width, max(deep_draws // 5, 100)) for width in FINITE_WIDTHS},
         draws=draws,
         deep_draws=deep_draws,
         seconds=time.perf_counter() - started,

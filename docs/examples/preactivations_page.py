@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,11 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from docs.examples.markdown import bullets, table
 from docs.examples.preactivations import (
     DEEP_WIDTHS,
     DEPTH,
+    FINITE_CORRELATION,
     KINDS,
     KNOWN,
     LAWS,
@@ -31,6 +33,7 @@ from docs.examples.preactivations import (
 )
 from gaussprobe import passes
 from gaussprobe.machine import machine
+from gaussprobe.phases import FinitePhase, FinitePoint
 
 _SHOWN = (1, 2, 3, 5, 10, 20, 50, 100)
 # Fits of phi_theta that the authors published, measured as ours are: sup |F - Phi| of the odd ones.
@@ -65,7 +68,7 @@ def write(found: Found, path: Path) -> None:
 
 def page(found: Found) -> str:
     """All of it."""
-    lines = [*_head(found), *_exact(found), *_two_layers(found), *_depth(found)]
+    lines = [*_head(found), *_exact(found), *_two_layers(found), *_depth(found), *_finite(found)]
     return "\n".join(lines) + "\n"
 
 
@@ -90,10 +93,6 @@ def _head(found: Found) -> list[str]:
     ]
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (header, ["---"] * len(header), *rows)] + [""]
-
-
 def _exact(found: Found) -> list[str]:
     rows = [
         [f"{theta:g}", *(f"{found.exact[theta, kind]:.1e}" for kind in KINDS), f"{_PUBLISHED[theta]:.2e}"]
@@ -106,7 +105,7 @@ def _exact(found: Found) -> list[str]:
         "standard normal, by quadrature of the float64 evaluation; beside it the fits that came with the",
         "paper, measured the same way.",
         "",
-        *_table(("theta", "odd", "positive", "published fit"), rows),
+        *table(("theta", "odd", "positive", "published fit"), rows),
     ]
 
 
@@ -123,7 +122,7 @@ def _two_layers(found: Found) -> list[str]:
     for shape in SHAPES:
         header = ["n", *(_TITLES[name] for name in TWO_LAYERS)]
         rows = [[str(n), *(_called(found, name, shape, n) for name in TWO_LAYERS)] for n in WIDTHS]
-        lines += [f"Widths {shape}, below the critical distance in italics:", "", *_table(header, rows)]
+        lines += [f"Widths {shape}, below the critical distance in italics:", "", *table(header, rows)]
     rows = []
     for (name, widths), value in KNOWN.items():
         last = found.known[name, widths][-1]
@@ -132,7 +131,7 @@ def _two_layers(found: Found) -> list[str]:
         *lines,
         "Two of these are known without simulation:",
         "",
-        *_table(("activation", "widths", "by quadrature", "simulated (95 % interval)"), rows),
+        *table(("activation", "widths", "by quadrature", "simulated (95 % interval)"), rows),
     ]
 
 
@@ -163,14 +162,14 @@ def _depth(found: Found) -> list[str]:
     for width in DEEP_WIDTHS:
         header = ["activation", "against", *(f"layer {layer}" for layer in _SHOWN)]
         rows = [row for name in LAWS for row in _rows(name, found.deep[name, width])]
-        lines += [f"Width {width}:", "", *_table(header, rows), *_level(found, width)]
+        lines += [f"Width {width}:", "", *table(header, rows), *_level(found, width)]
     rows = [[_TITLES[name], *(_cost(found.deep[name, width]) for width in DEEP_WIDTHS)] for name in LAWS]
     header = ["activation", *(f"width {width}" for width in DEEP_WIDTHS)]
     return [
         *lines,
         "Seconds of the call, all statistics included, and most memory of its process:",
         "",
-        *_table(header, rows),
+        *table(header, rows),
     ]
 
 
@@ -197,12 +196,45 @@ def _level(found: Found, width: int) -> list[str]:
         f"At width 1 phi_theta keeps N(0, 1). Share of {found.level_seeds} seeds, {LEVEL_DRAWS:,} draws",
         f"each, with p < .05 against N(0, 1); to be .05, but for a standard error of {error:.3f}:",
         "",
-        *_table(header, rows),
+        *table(header, rows),
     ]
 
 
 def _cost(deep: Deep) -> str:
     return f"{deep.seconds:.1f} s, {deep.peak_bytes / 1e6:.0f} MB"
+
+
+def _finite(found: Found) -> list[str]:
+    one = next(iter(found.finite.values()))
+    assert one.infinite is not None
+    header = ["sigma_w", *(f"width {width}" for width in found.finite)]
+    rows = [
+        [f"{point.sigma_w:.3f}", *(_went(each.points[index]) for each in found.finite.values())]
+        for index, point in enumerate(one.points)
+    ]
+    return [
+        "## The Edge of Chaos at finite width",
+        "",
+        f"tanh, sigma_b^2 = .013, {one.draws:,} draws, two inputs of correlation {FINITE_CORRELATION:g}: the",
+        f"correlation at layer {one.depth} with its 95 % interval, and whether it went together, apart, or",
+        "cannot be told from the first layer's. The edge of infinite width is sigma_w",
+        f"{one.infinite.sigma_w:.4f}; by the same inputs and layers it would be seen at",
+        f"{one.predicted_edge:.4f}.",
+        "",
+        *table(header, rows),
+        *bullets(_turned(width, each) for width, each in found.finite.items()),
+    ]
+
+
+def _went(point: FinitePoint) -> str:
+    return f"{point.correlation[-1]:.4f} ({point.low[-1]:.4f} to {point.high[-1]:.4f}) {point.direction}"
+
+
+def _turned(width: int, found: FinitePhase) -> str:
+    return (
+        f"Width {width}: the direction changes at sigma_w {found.edge:.4f}; all go together up to "
+        f"{found.edge_low:.4f}, all apart from {found.edge_high:.4f} on."
+    )
 
 
 # -- figures
