@@ -241,9 +241,15 @@ def _turned(width: int, found: FinitePhase) -> str:
 
 
 def _axes(columns: int) -> tuple[Figure, Sequence[Axes]]:
-    figure = Figure(figsize=(3.1 * columns, 2.9), layout="constrained")
+    figure = Figure(figsize=(3.1 * columns, 3.1), layout="constrained")
     FigureCanvasSVG(figure)
     return figure, list(np.atleast_1d(figure.subplots(1, columns, sharey=True)))
+
+
+def _legend(figure: Figure, panel: Axes) -> None:
+    """Below the panels, where it hides no line."""
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8)
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -262,7 +268,7 @@ def two_layers_figure(found: Found, path: Path) -> None:
             panel.set(yscale="log", title=f"widths {shape}", xlabel="n", xticks=WIDTHS)
             panel.spines[["top", "right"]].set_visible(False)
         panels[0].set_ylabel("D against N(0, 1)")
-        panels[-1].legend(frameon=False, fontsize=7)
+        _legend(figure, panels[0])
         _save(figure, path)
 
 
@@ -280,5 +286,5 @@ def depth_figure(found: Found, path: Path) -> None:
             panel.set(xscale="log", yscale="log", title=f"width {width}", xlabel="layer")
             panel.spines[["top", "right"]].set_visible(False)
         panels[0].set_ylabel("D against N(0, 1); dotted: fitted")
-        panels[0].legend(frameon=False, fontsize=7)
+        _legend(figure, panels[0])
         _save(figure, path)
