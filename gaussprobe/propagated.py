@@ -108,7 +108,7 @@ class Propagation(Sequence[LayerLaw]):
         device: where it ran.
         layers: the laws.
         correlations: of two inputs, by layer; empty for one.
-        level: at which a layer would be called Gaussian.
+        level: of the tests, for the critical distances.
         critical_distance: D against N(0, 1) that is exceeded with that probability.
         fitted_critical_distance: the same against the fitted normal law.
         warnings: what a reader must know.

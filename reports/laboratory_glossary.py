@@ -51,10 +51,15 @@ NULLS: tuple[Method, ...] = (
         title="adjusted p",
         formula="p̃₍ᵢ₎ = minⱼ≥ᵢ min(1, m p₍ⱼ₎ / j)  over the m layers",
         meaning=(
-            "Each null hypothesis by itself: of the layers that are rejected, on average at most that share "
-            "is rejected wrongly."
+            "Each null hypothesis by itself: of the layers that are rejected, on average at most the share "
+            "‘level’ is rejected wrongly, if p-values are independent or positively dependent. Layers are "
+            "measured on the same networks, so theirs are dependent; that it is positively is taken for "
+            "granted here."
         ),
-        reference="Benjamini & Hochberg (1995), J. R. Stat. Soc. B 57, 289–300",
+        reference=(
+            "Benjamini & Hochberg (1995), J. R. Stat. Soc. B 57, 289–300; Benjamini & Yekutieli (2001), "
+            "Ann. Stat. 29, 1165–1188"
+        ),
     ),
 )
 
@@ -65,7 +70,8 @@ EDGE: tuple[Method, ...] = (
         formula="v′ = σ_w² E[φ(√v Z)²] + σ_b²,  v₁ = σ_w² + σ_b²,  Z ~ N(0,1)",
         meaning=(
             "Where layers are infinitely wide their pre-activations are normal with mean 0, so the variance "
-            "says all. A fixed point v* is a variance that the map keeps."
+            "says all. A fixed point v* is a variance that the map keeps. In v′ and χ₁, σ_w stands for σ_w "
+            "times the sd of the law of weights, which is 1 for normal and uniform ones, not for Weibull’s."
         ),
         reference=_DEPTH,
     ),

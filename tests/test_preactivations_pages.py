@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import gaussprobe as gp
 from docs.examples import preactivations, preactivations_page, preserving
 from gaussprobe.comparison import Comparison
 from gaussprobe.propagated import LayerLaw
@@ -60,6 +61,15 @@ def test_page(tmp_path: Path) -> None:
     for name in ("two_layers", "depth"):
         assert "<svg" in (tmp_path / "figures" / f"{name}.svg").read_text()
         assert f"(figures/{name}.svg)" in text
+
+
+def test_directions_that_are_not_had_are_left_out() -> None:
+    """Where the direction changes more than once or is never told, no number is printed for it."""
+    found = gp.signal.finite_phase("tanh", width=2, depth=2, sigma_w=[1.0], draws=8)
+    assert math.isnan(found.edge)
+    for low, said in ((1.0, "all go together up to 1.0000"), (math.nan, "no direction is told")):
+        changed = replace(found, edge_low=low, edge_high=math.nan)
+        assert preactivations_page._turned(2, changed) == f"Width 2: {said}."
 
 
 def trained(gains: tuple[float, ...]) -> Comparison:

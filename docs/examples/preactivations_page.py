@@ -114,7 +114,7 @@ def _two_layers(found: Found) -> list[str]:
         "## Two layers after the first",
         "",
         f"D of the last layer against N(0, 1), {found.draws:,} draws, the scalar input 1. At the level .05",
-        f"a layer is called Gaussian below {found.critical:.4f}.",
+        f"a layer is not told from N(0, 1) below {found.critical:.4f}.",
         "",
         "![D against n for three shapes and four activations](figures/two_layers.svg)",
         "",
@@ -217,7 +217,9 @@ def _finite(found: Found) -> list[str]:
         "",
         f"tanh, sigma_b^2 = .013, {one.draws:,} draws, two inputs of correlation {FINITE_CORRELATION:g}: the",
         f"correlation at layer {one.depth} with its 95 % interval, and whether it went together, apart, or",
-        "cannot be told from the first layer's. The edge of infinite width is sigma_w",
+        "cannot be told from the first layer's. Intervals are not adjusted for how many there are, and",
+        'those of width 3 are too short, so that "together" is said too often there. The edge of infinite',
+        "width is sigma_w",
         f"{one.infinite.sigma_w:.4f}; by the same inputs and layers it would be seen at",
         f"{one.predicted_edge:.4f}.",
         "",
@@ -231,10 +233,16 @@ def _went(point: FinitePoint) -> str:
 
 
 def _turned(width: int, found: FinitePhase) -> str:
-    return (
-        f"Width {width}: the direction changes at sigma_w {found.edge:.4f}; all go together up to "
-        f"{found.edge_low:.4f}, all apart from {found.edge_high:.4f} on."
-    )
+    said = [
+        f"{what} {value:.4f}{after}"
+        for what, value, after in (
+            ("the direction changes at sigma_w", found.edge, ""),
+            ("all go together up to", found.edge_low, ""),
+            ("all apart from", found.edge_high, " on"),
+        )
+        if not math.isnan(value)
+    ]
+    return f"Width {width}: {'; '.join(said) or 'no direction is told'}."
 
 
 # -- figures

@@ -44,11 +44,13 @@ def products(z: torch.Tensor, first: int) -> torch.Tensor:
 def correlations(sums: torch.Tensor, draws: int) -> tuple[Correlation, ...]:
     """Correlation of each layer's answers to two inputs, with its interval.
 
-    `c = S_ab / sqrt(S_aa S_bb)` of sums over networks and units; the law of the weights is symmetric, so that
-    there is no mean to take off. With c_(g) the same without group g of the networks, the angle arccos c has
+    `c = S_ab / sqrt(S_aa S_bb)` of sums over networks and units; no mean is taken off: it is 0 for weights of
+    mean 0. With c_(g) the same without group g of the networks, the angle arccos c has
     the standard error `se^2 = (G-1)/G sum_g (arccos c_(g) - mean)^2`; the limits are those of the angle,
     within 0 .. pi, where every angle lies. Where a few networks make up most of the sums, as in deep narrow
-    networks, the interval is wide, and may still be too short.
+    networks, the interval is too short, on the side of small correlations: in 200 calls of 500 tanh networks
+    near the edge, at layer 20 with inputs of correlation .99, the limits lay above the correlation in 20 %
+    at width 3 and in 10 % at width 10, where it should be 2.5 %; in 11 % at width 3 with 2,000 networks.
 
     Null hypothesis: none; an interval estimate.
 

@@ -53,7 +53,10 @@ def finite_phase(
 
     Null hypothesis: of each point, that the last layer's correlation is the first's; it is rejected where
     the 95 % interval of the last layer's does not hold the first's. Points share their draws, and are not
-    adjusted for how many there are.
+    adjusted for how many there are. In narrow networks a few of the draws make up most of `1 - c`: their
+    intervals are too short, and "together" is said too often: of tanh networks of width 10, 20 layers and
+    sigma_b^2 = .013, 500 draws at the sigma_w where the direction changes, in 22 % of 150 seeds, and "apart"
+    in none. More draws help.
 
     Args:
         activation: a name, a function or a module; see `gaussprobe.signal.activation`.

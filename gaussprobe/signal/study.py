@@ -58,7 +58,8 @@ def study(
     Weibull laws.
 
     Null hypothesis: those of `propagate`, in each layer; their p-values are adjusted over layers for the
-    false discovery rate.
+    false discovery rate, by Benjamini and Hochberg. Layers are measured on the same networks: that bounds
+    the rate if their p-values are positively dependent, which is taken for granted.
 
     Args:
         activation: as `gaussprobe.signal.activation` takes it.
@@ -73,7 +74,7 @@ def study(
         seed: of the draws.
         diagram: whether to compute a phase diagram around the setting.
         device: of the networks; None for the CPU.
-        level: at which a layer would be called Gaussian.
+        level: of the tests; a layer below it is rejected.
         command: the command line, to be kept.
         progress: called with what is being done, how much of it is done, and how much there is.
 

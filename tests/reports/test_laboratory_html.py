@@ -165,6 +165,13 @@ def test_what_the_pair_guarantees_is_told_where_it_is_used() -> None:
     assert "has sd .886 by itself" in said(NOTHING)
 
 
+def test_the_glossary_says_what_the_false_discovery_rate_rests_on() -> None:
+    """Layers share their networks: the bound holds under positive dependence, and sigma_w is that of maps."""
+    for page in (PAGE, NOTHING):
+        assert "if p-values are independent or positively dependent" in said(page)
+        assert "σ_w stands for σ_w times the sd of the law of weights" in said(page)
+
+
 def test_the_same_page_each_time(tmp_path: Path) -> None:
     """Rendering twice gives the same text; writing replaces a page of ours and nothing else."""
     assert laboratory_html.render(FOUND) == PAGE

@@ -366,6 +366,18 @@ def test_the_same_module_with_weights_drawn_anew_is_a_sample() -> None:
     assert first.warnings == ()
 
 
+def test_seeds_of_draws_differ_in_what_generators_take() -> None:
+    """No two of 20,000 draws agree in the last 32 bits, which is all that torch's CPU generator takes."""
+    for seed in (0, 2, 2**40):
+        seeds = [draw_seed(seed, draw) for draw in range(20_000)]
+        assert len({one % 2**32 for one in seeds}) == len(seeds)
+        assert all(0 <= one < 2**63 for one in seeds)
+    # Of no two neighbours more alike than of strangers: each bit of the 32 differs in half of them.
+    words = np.array([one % 2**32 for one in seeds], dtype=np.uint64)
+    flipped = [float(np.mean((words[1:] ^ words[:-1]) >> np.uint64(bit) & np.uint64(1))) for bit in range(32)]
+    assert flipped == pytest.approx([0.5] * 32, abs=4 * 0.5 / math.sqrt(20_000))
+
+
 def test_repeated_networks_are_dependent_and_said_so(kept: dict[str, Samples]) -> None:
     """Of three networks gone through again and again, rows belong to three groups and have no p-value."""
     seeds = itertools.cycle([4, 5, 6])
