@@ -100,4 +100,4 @@ def test_page_of_trainings() -> None:
 def test_losses_are_told() -> None:
     """A setting that is worse is called so."""
     text = preserving.page({"plain-cnn": trained((0.0, 0.0, -0.03))})
-    assert "phi odd 4 is surely less accurate than ReLU, by " in text
+    assert "phi odd 4 is surely less accurate than ReLU: " in text

@@ -26,11 +26,12 @@ from docs.examples.results_words import difference as cells
 from docs.examples.results_words import half, summary, sure
 from gaussprobe.comparison import Comparison, summarised
 from gaussprobe.paired import Difference, adjusted, difference, quietly
-from gaussprobe.recipes import RECIPES
+from gaussprobe.recipes import ACTIVATIONS, RECIPES
 
 NAMES = ("plain-cnn", "narrow-mlp")
 AGAINST = ("ReLU", "tanh")
 SEEDS = 6
+_OTHERS = len(ACTIVATIONS) - 1  # that each is compared with
 
 
 def run(name: str, folder: Path, *, jobs: int, quick: bool) -> Comparison:
@@ -124,8 +125,11 @@ def _said(name: str, against: str, found: Difference) -> str:
     _, span, _ = cells(found, 100)
     if sure(found):
         word = "more" if found.mean > 0 else "less"
-        return f"{name} is surely {word} accurate than {against}, by {span} points."
-    return f"{name} against {against}: these seeds do not tell, and can miss {100 * half(found):.2f} points."
+        return f"{name} is surely {word} accurate than {against}: {span} points."
+    if found.low > 0 or found.high < 0:
+        return f"{name} against {against}: {span} points by itself, but not sure among {_OTHERS} comparisons."
+    side = 100 * half(found)
+    return f"{name} against {against}: these seeds do not tell; the interval has {side:.2f} points to a side."
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
