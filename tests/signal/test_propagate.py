@@ -543,23 +543,20 @@ def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
 # ---- cost ----
 
 
-def test_cost_of_a_hundred_layers() -> None:
-    """Width 10, 100 layers, 10,000 draws, twice: less than 20 s of processor time and 1 GB, from the start.
+def test_memory_of_a_hundred_layers() -> None:
+    """Width 10, 100 layers, 10,000 draws, twice: less than 1 GB from the start of the process.
 
-    Predicted: 1e8 weights at 2e8 a second, as much again for products and statistics: 1 s; 8 MB of results
-    beside some 400 MB of torch.
+    Predicted: 8 MB of results beside some 400 MB of torch. The high-water mark of the process itself: that of
+    getrusage begins with what its parent had.
     """
     program = (
-        "import resource, gaussprobe as gp\n"
+        "import gaussprobe as gp\n"
         "for name, w, b in (('relu', 2, 0), ('tanh', 1.46, .013)):\n"
         "    gp.signal.propagate(name, widths=[10] * 100, sigma_w=w ** .5, sigma_b=b ** .5)\n"
-        "used = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "print(used.ru_utime + used.ru_stime, used.ru_maxrss)\n"
+        "print(*[line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')])\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    seconds, kilobytes = map(float, done.stdout.split())
-    assert seconds < 20
-    assert kilobytes < 1e6
+    assert 50_000 < int(done.stdout) < 1_000_000
 
 
 @pytest.mark.gpu
