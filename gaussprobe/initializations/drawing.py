@@ -212,7 +212,8 @@ def one_example(x: Any, module: nn.Module) -> tuple[Any, dict[str, Any]]:
     size, dim = count(module, batch)
     if size != 1:
         raise ValueError(
-            f"x must hold one example, the input of all networks; got {size} along dimension {dim}"
+            f"x must hold one example, the input of all networks, in a batch of one; got {size} along "
+            f"dimension {dim} (of an example without a batch, x[None] makes one)"
         )
     return batch, {
         "source": "Python",

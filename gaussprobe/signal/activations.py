@@ -87,6 +87,11 @@ def activation(given: str | Function | Activation) -> Activation:
         return given
     if isinstance(given, str):
         made = _by_name(given)
+    elif isinstance(given, type):
+        raise ValueError(
+            f"activation must be a name, a function or a module; got the class {given.__name__}, of which "
+            f"an instance may be meant: {given.__name__}()"
+        )
     elif callable(given):
         made = Activation(name=_called(given), function=given)
     else:

@@ -108,16 +108,15 @@ def weight_law(given: str | tuple[str, float] | Sampler | WeightLaw) -> WeightLa
         return WeightLaw(name=name, sampler=_checked(name, given))
     if isinstance(given, str) and given == "weibull":
         raise ValueError("weight must be ('weibull', theta) for that law; got 'weibull' without a theta")
-    known_name("weight", given, _NAMED)
+    if not isinstance(given, str):
+        raise _no_law(given)
+    known_name("weight", given, (*_NAMED, _WEIBULL))
     return WeightLaw(name=given, sampler=_NAMED[given], sd=1.0)
 
 
 def _weibull_law(given: Any) -> WeightLaw:
     if len(given) != 2 or given[0] != "weibull":
-        raise ValueError(
-            f"weight must be {', '.join(map(repr, _NAMED))}, ('weibull', theta) or a function of a shape "
-            f"and a generator; got {given!r}"
-        )
+        raise _no_law(given)
     theta = finite(given[1])
     if theta is None or theta <= 0:
         raise ValueError(
@@ -126,6 +125,16 @@ def _weibull_law(given: Any) -> WeightLaw:
         )
     sampler = functools.partial(weibull, theta=theta)
     return WeightLaw(name=f"weibull({theta:g})", sampler=sampler, sd=weibull_sd(theta))
+
+
+_WEIBULL = "('weibull', theta)"
+
+
+def _no_law(given: Any) -> ValueError:
+    return ValueError(
+        f"weight must be {', '.join(map(repr, _NAMED))}, {_WEIBULL} or a function of a shape and a "
+        f"generator; got {given!r}"
+    )
 
 
 def _checked(name: str, function: Sampler) -> Sampler:

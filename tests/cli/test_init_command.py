@@ -144,6 +144,7 @@ def test_values_that_explode(folder: Path, capsys: pytest.CaptureFixture[str], o
         (["--weight", "weibull"], "--weight must be normal, uniform, or weibull:THETA"),
         (["--weight", "weibull:-1"], "--weight must be normal, uniform, or weibull:THETA"),
         (["--weight", "nromal"], "did you mean 'normal'?"),
+        (["--weight", "wb"], "weight must be among normal, uniform, ('weibull', theta)"),
         (["--widths", "0"], "--widths must be"),
         (["--widths", "10x0"], "--widths must be"),
         (["--widths", "abc"], "--widths must be"),

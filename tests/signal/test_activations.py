@@ -88,6 +88,7 @@ def test_one_that_was_made_is_taken_as_it_is() -> None:
         ("phi:2", "theta must be a finite number above 2"),
         ("phi+:nan", "theta must be a finite number above 2"),
         ("rleu", "did you mean 'relu'"),
+        (nn.ReLU, r"got the class ReLU, .*: ReLU\(\)"),
         (3, "got int"),
         (None, "got NoneType"),
     ],

@@ -547,7 +547,11 @@ def test_tokens_merged_into_the_first_dimension_are_positions_and_rows_independe
 @pytest.mark.parametrize(
     ("options", "error", "match"),
     [
-        ({"x": torch.ones(2, 3)}, ValueError, "x must hold one example, .* got 2 along dimension 0"),
+        (
+            {"x": torch.ones(2, 3)},
+            ValueError,
+            r"x must hold one example, .* got 2 along dimension 0 .*x\[None",
+        ),
         ({"x": torch.ones(0, 3)}, ValueError, "got 0 along"),
         ({"x": torch.tensor(1.0)}, DataError, "a batch is a single number"),
         ({"x": "x.npy"}, DataError, "a batch is 'str'"),

@@ -88,8 +88,10 @@ def test_only_the_generator_draws() -> None:
         (("weibull", "3"), "above 0; got '3'"),
         (("weibull",), "a function of a shape"),
         (("normal", 3), "a function of a shape"),
-        (3, "got a int"),
-        (None, "got None"),
+        (3, "a function of a shape and a generator; got 3"),
+        (None, "a function of a shape and a generator; got None"),
+        ("wb", r"among normal, uniform, \('weibull', theta\); got 'wb'"),
+        ("weibul", r"did you mean \"\('weibull', theta\)\""),
     ],
 )
 def test_what_is_no_law(given: Any, message: str) -> None:
