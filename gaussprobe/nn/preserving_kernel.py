@@ -9,10 +9,10 @@ import torch
 from gaussprobe.nn import preserving_table
 from gaussprobe.nn.preserving_table import END, PER_UNIT, Table
 
-# Values worked on at once: few enough for the cache, and for torch to do each operation on one thread. Two
-# threads meet after each of some twenty operations, and wait for whatever else the other core is doing: a
-# million values take 8 to 12 ms this way, 4 to 1,000 ms in blocks of 2^17 or more.
-BLOCK = 2**14
+# Values worked on at once. Two threads meet after each of some twenty operations on a block, and wait for
+# whatever else the other core is doing, so that fewer blocks do better where it is busy. A million values
+# cost 5 times tanh in blocks of 2^19, 6 in blocks of 2^17, and 10 in blocks of 2^14, which one thread does.
+BLOCK = 2**19
 
 
 class Constants(NamedTuple):
